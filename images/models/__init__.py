@@ -1,0 +1,40 @@
+from images.models.audit import AuditEvent
+from images.models.collection import Collection, CollectionGrant, ModerationPolicy, Visibility
+from images.models.image import Image, ImageState, Moderation, Tag
+from images.models.invitation import Invitation
+from images.models.job import Job, JobKind, JobState
+from images.models.key import ApiKey, Scope
+from images.models.report import KeptPair, Report
+from images.models.share import ShareLink
+from images.models.team import Membership, Role, Team, Trust, User
+from images.models.webhook import DeliveryState, Webhook, WebhookDelivery, WebhookEvent
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "Collection",
+    "CollectionGrant",
+    "DeliveryState",
+    "Image",
+    "ImageState",
+    "Invitation",
+    "Job",
+    "JobKind",
+    "JobState",
+    "KeptPair",
+    "Membership",
+    "Moderation",
+    "ModerationPolicy",
+    "Report",
+    "Role",
+    "Scope",
+    "ShareLink",
+    "Tag",
+    "Team",
+    "Trust",
+    "User",
+    "Visibility",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookEvent",
+]

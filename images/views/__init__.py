@@ -1,0 +1,1 @@
+"""Pages about pictures, collections, teams, review. Thin: rights in images.access, changes in the domain modules."""

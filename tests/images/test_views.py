@@ -1,0 +1,413 @@
+"""The pages about pictures, collections, review and teams: who gets in, what changes, what is shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from images.models import ApiKey, Collection, CollectionGrant, Image, Membership, Moderation
+
+pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def url(name: str, *args: Any) -> str:
+    return reverse(f"images:{name}", args=args)
+
+
+# ── One picture ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_teammate_opens_a_picture(page, teammate, make_image) -> None:
+    image = make_image(title="Red boat")
+    answer = page(teammate).get(url("image", image.uid))
+    assert answer.status_code == 200
+    assert "Red boat" in answer.text
+
+
+def test_an_outsider_gets_the_same_answer_as_for_no_picture(page, outsider, make_image) -> None:
+    image, client = make_image(), page(outsider)
+    there = client.get(url("image", image.uid))
+    nowhere = client.get(url("image", "01890000-0000-7000-8000-000000000000"))
+    assert (there.status_code, there.text.split("data-csrf")[0]) == (404, nowhere.text.split("data-csrf")[0])
+
+
+def test_nobody_is_sent_to_sign_in(page, make_image) -> None:
+    answer = page().get(url("image", make_image().uid))
+    assert answer.status_code == 302
+    assert answer.url.startswith(reverse("account_login"))
+
+
+def test_an_owner_edits_title_text_and_tags(page, owner, make_image) -> None:
+    image = make_image(tags=("old",))
+    fields = {"title": "Lighthouse", "alt_text": "A white tower", "caption": "", "tags": "Sea,  Night sea"}
+    assert page(owner).post(url("image-edit", image.uid), fields).status_code == 302
+    image.refresh_from_db()
+    assert (image.title, image.alt_text) == ("Lighthouse", "A white tower")
+    assert sorted(tag.name for tag in image.tags.all()) == ["night sea", "sea"]
+
+
+def test_a_refused_edit_shows_the_form_with_its_error(page, owner, make_image) -> None:
+    image = make_image(title="Before")
+    answer = page(owner).post(url("image-edit", image.uid), {"title": "After", "tags": "x" * 61})
+    image.refresh_from_db()
+    assert (answer.status_code, image.title) == (422, "Before")
+    assert "60 characters" in answer.text
+
+
+def test_a_teammate_may_not_edit_what_others_uploaded(page, teammate, owner, make_image) -> None:
+    image = make_image(uploader=owner, title="Before")
+    assert page(teammate).post(url("image-edit", image.uid), {"title": "After"}).status_code == 403
+    image.refresh_from_db()
+    assert image.title == "Before"
+
+
+@pytest.mark.parametrize("name", ["image-edit", "image-trash", "decide"])
+def test_an_outsider_changes_nothing(page, outsider, make_image, name: str) -> None:
+    image = make_image(title="Before")
+    answer = page(outsider).post(url(name, image.uid), {"title": "After", "decision": "hide"})
+    image.refresh_from_db()
+    assert answer.status_code == 404
+    assert (image.title, image.trashed_at, image.moderation) == ("Before", None, "approved")
+
+
+def test_the_trash_and_back(page, owner, make_image) -> None:
+    image, client = make_image(), page(owner)
+    assert client.post(url("image-trash", image.uid)).status_code == 302
+    image.refresh_from_db()
+    assert image.trashed_at is not None
+    assert image.file_name in client.get(url("trash", image.collection.uid)).text
+    client.post(url("image-restore", image.uid))
+    image.refresh_from_db()
+    assert image.trashed_at is None
+
+
+def test_a_viewer_does_not_see_what_others_threw_away(page, viewer, owner, make_image) -> None:
+    image = make_image(title="Thrown away")
+    page(owner).post(url("image-trash", image.uid))
+    assert "Thrown away" not in page(viewer).get(url("trash", image.collection.uid)).text
+
+
+# ── Many pictures ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_bulk_tags_keep_the_old_ones(page, owner, make_image) -> None:
+    images = [make_image(tags=("boat",)), make_image()]
+    answer = page(owner).post(url("bulk"), {"do": "tag", "tags": "Harbour", "uid": [i.uid for i in images]})
+    assert answer.json() == {"done": [str(i.uid) for i in images], "refused": 0}
+    assert [tag.name for tag in images[0].tags.all()] == ["boat", "harbour"]
+
+
+def test_bulk_leaves_out_what_is_not_allowed(page, teammate, owner, make_image) -> None:
+    mine, theirs = make_image(uploader=teammate), make_image(uploader=owner)
+    answer = page(teammate).post(url("bulk"), {"do": "trash", "uid": [mine.uid, theirs.uid]})
+    assert answer.json() == {"done": [str(mine.uid)], "refused": 1}
+    assert list(Image.objects.present().values_list("pk", flat=True)) == [theirs.pk]
+
+
+def test_bulk_without_a_known_change_is_refused(page, owner, make_image) -> None:
+    image = make_image()
+    assert page(owner).post(url("bulk"), {"do": "delete-for-good", "uid": [image.uid]}).status_code == 400
+
+
+# ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_thumbnail_is_private_and_lasting(page, viewer, make_image) -> None:
+    answer = page(viewer).get(url("rendition", make_image().uid, "thumbnail"))
+    assert answer.status_code == 200
+    assert answer["Cache-Control"] == "private, max-age=31536000, immutable"
+    assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+@pytest.mark.parametrize("kind", ["thumbnail", "preview"])
+def test_an_outsider_gets_no_bytes(page, outsider, make_image, kind: str) -> None:
+    assert page(outsider).get(url("rendition", make_image().uid, kind)).status_code == 404
+
+
+def test_the_original_leaves_as_an_attachment(page, owner, make_image) -> None:
+    client = page(owner)
+    link = client.get(url("original", make_image(file_name="boat.jpg").uid))
+    answer = client.get(link.url)
+    assert (link.status_code, answer.status_code) == (302, 200)
+    assert answer["Content-Disposition"] == 'attachment; filename="boat.jpg"'
+    assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+def test_who_may_not_know_the_place_downloads_a_copy_without_it(page, viewer, owner, make_image) -> None:
+    from images import storage
+    from images.access import principal_for_user
+    from images.views.files import download_key
+
+    image = make_image(gps={"latitude": 1.0, "longitude": 2.0})
+    assert download_key(image, principal_for_user(owner)) == image.original_key
+    assert download_key(image, principal_for_user(viewer)) == image.preview_key
+    assert storage.exists(image.preview_key)
+
+
+@pytest.mark.parametrize("token", ["nonsense", "WyJhIiwxXQ:1:2"])
+def test_a_made_up_link_leads_nowhere(page, owner, token: str) -> None:
+    assert page(owner).get(url("file", token)).status_code == 404
+
+
+# ── Collections ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_list_holds_only_what_one_may_see(page, teammate, make_collection, other_team) -> None:
+    make_collection("Shared")
+    make_collection("Hidden drafts", visibility="private")
+    make_collection("Foreign", team=other_team)
+    text = page(teammate).get(url("collections")).text
+    assert ("Shared" in text, "Hidden drafts" in text, "Foreign" in text) == (True, False, False)
+
+
+def test_a_collection_page_shows_its_pictures(page, viewer, make_image) -> None:
+    image = make_image(title="Pier")
+    text = page(viewer).get(url("collection", image.collection.uid)).text
+    assert f'data-uid="{image.uid}"' in text
+
+
+def test_the_grid_goes_on_where_it_stopped(page, viewer, make_image, monkeypatch) -> None:
+    monkeypatch.setattr("images.views.collections.PAGE_SIZE", 2)
+    uids = [str(make_image().uid) for _ in range(3)]
+    address = url("collection", Collection.objects.get().uid)
+    client = page(viewer)
+    first = re.findall(r'data-uid="([^"]+)"', client.get(address).text)
+    second = re.findall(
+        r'data-uid="([^"]+)"', client.get(address, {"start": 2}, headers={"HX-Request": "true"}).text
+    )
+    assert first + second == uids[::-1]
+
+
+def test_an_editor_creates_a_collection(page, member) -> None:
+    fields = {"name": "Winter", "visibility": "team", "moderation": "off"}
+    editor = member("editor")
+    team = editor.memberships.get().team
+    answer = page(editor).post(url("collection-new"), fields | {"team": team.pk})
+    assert answer.status_code == 302
+    assert Collection.objects.get(name="Winter").team == team
+
+
+def test_a_private_collection_belongs_to_whoever_made_it(page, owner, team) -> None:
+    fields = {"name": "Mine", "visibility": "private", "moderation": "off", "team": team.pk}
+    page(owner).post(url("collection-new"), fields)
+    assert CollectionGrant.objects.get(collection__name="Mine").user == owner
+    assert page(owner).get(url("collections")).text.count("Mine") == 1
+
+
+def test_nobody_creates_in_a_foreign_team(page, owner, other_team) -> None:
+    fields = {"name": "Winter", "visibility": "team", "moderation": "off", "team": other_team.pk}
+    assert page(owner).post(url("collection-new"), fields).status_code == 422
+    assert not Collection.objects.filter(name="Winter").exists()
+
+
+def test_settings_are_for_managers(page, owner, teammate, collection) -> None:
+    fields = {
+        "name": "Coast",
+        "visibility": "team",
+        "moderation": "everyone",
+        "rerank_recency": 0,
+        "rerank_quality": 0,
+    }
+    address = url("collection-settings", collection.uid)
+    assert page(teammate).post(address, fields).status_code == 403
+    assert page(owner).post(address, fields).status_code == 302
+    collection.refresh_from_db()
+    assert (collection.name, collection.moderation) == ("Coast", "everyone")
+
+
+def test_a_change_of_rights_raises_the_epoch(page, owner, collection) -> None:
+    fields = {
+        "name": "Shore",
+        "visibility": "private",
+        "moderation": "off",
+        "rerank_recency": 0,
+        "rerank_quality": 0,
+    }
+    before = collection.permission_epoch
+    page(owner).post(url("collection-settings", collection.uid), fields)
+    collection.refresh_from_db()
+    assert (collection.visibility, collection.permission_epoch > before) == ("private", True)
+
+
+def test_the_upload_page_offers_only_where_one_may(page, viewer, teammate, collection) -> None:
+    offered = f'value="{collection.uid}"'
+    assert offered in page(teammate).get(url("upload")).text
+    assert offered not in page(viewer).get(url("upload")).text
+
+
+# ── Review ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_queue_shows_the_oldest_first(page, owner, make_image) -> None:
+    oldest = make_image(moderation="pending", title="First in line")
+    make_image(moderation="pending", title="Second in line")
+    text = page(owner).get(url("moderation")).text
+    assert oldest.title in text
+    assert "2 pictures wait" in text
+
+
+def test_a_decision_leads_to_the_next(page, owner, make_image) -> None:
+    first, second = make_image(moderation="pending"), make_image(moderation="pending", title="Second in line")
+    answer = page(owner).post(
+        url("decide", first.uid), {"decision": "approve"}, headers={"HX-Request": "true"}
+    )
+    first.refresh_from_db()
+    assert first.moderation == Moderation.APPROVED
+    assert second.title in answer.text
+    assert url("decide", first.uid) in answer.text  # the undo
+
+
+def test_a_rejection_keeps_its_reason_and_can_be_undone(page, owner, make_image) -> None:
+    image, client = make_image(moderation="pending"), page(owner)
+    client.post(url("decide", image.uid), {"decision": "reject", "reason": "A stranger's face"})
+    image.refresh_from_db()
+    assert (image.moderation, image.moderation_reason) == ("rejected", "A stranger's face")
+    client.post(url("decide", image.uid), {"decision": "undo"})
+    image.refresh_from_db()
+    assert image.moderation == "pending"
+
+
+def test_contributors_do_not_decide(page, teammate, make_image) -> None:
+    image = make_image(moderation="pending", uploader=teammate)
+    assert page(teammate).post(url("decide", image.uid), {"decision": "approve"}).status_code == 403
+    image.refresh_from_db()
+    assert image.moderation == "pending"
+
+
+def test_an_unknown_decision_is_refused(page, owner, make_image) -> None:
+    assert page(owner).post(url("decide", make_image().uid), {"decision": "burn"}).status_code == 400
+
+
+# ── Teams and keys ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_members_see_their_team_and_outsiders_do_not(page, teammate, outsider, team) -> None:
+    assert page(teammate).get(url("team", team.uid)).status_code == 200
+    assert page(outsider).get(url("team", team.uid)).status_code == 404
+
+
+def test_a_manager_adds_somebody_with_an_account(page, owner, outsider, team) -> None:
+    fields = {"email": outsider.email.upper(), "role": "viewer", "trust": "check"}
+    assert page(owner).post(url("member-add", team.uid), fields).status_code == 302
+    assert Membership.objects.get(team=team, user=outsider).role == "viewer"
+
+
+def test_an_unknown_address_is_told(page, owner, team) -> None:
+    fields = {"email": "nobody@example.org", "role": "viewer", "trust": "check"}
+    answer = page(owner).post(url("member-add", team.uid), fields)
+    assert answer.status_code == 422
+    assert "has an account" in answer.text
+
+
+def test_a_contributor_changes_no_roles(page, teammate, owner, team) -> None:
+    address = url("member", team.uid, owner.uid)
+    assert page(teammate).post(address, {"role": "viewer", "trust": "check"}).status_code == 403
+    assert Membership.objects.get(team=team, user=owner).role == "owner"
+
+
+def test_the_last_owner_stays(page, owner, team) -> None:
+    answer = page(owner).post(url("member-remove", team.uid, owner.uid), follow=True)
+    assert "needs an owner" in answer.text
+    assert Membership.objects.filter(team=team, user=owner).exists()
+
+
+def test_members_may_leave(page, teammate, owner, team) -> None:
+    page(teammate).post(url("member-remove", team.uid, teammate.uid))
+    assert not Membership.objects.filter(team=team, user=teammate).exists()
+
+
+def test_a_key_is_shown_once(page, teammate, team) -> None:
+    client = page(teammate)
+    answer = client.post(
+        url("keys", team.uid), {"name": "Import", "scopes": ["images:write"], "lifetime": "30"}
+    )
+    secret = re.search(r"lp_\w{12}_[\w-]{20,}", answer.text)
+    assert secret is not None
+    assert "no-store" in answer["Cache-Control"]
+    assert secret.group() not in client.get(url("keys", team.uid)).text
+    assert ApiKey.objects.get().scopes == ["images:write"]
+
+
+def test_a_key_is_revoked_at_once(page, teammate, team, key_client) -> None:
+    key = key_client(teammate).key
+    page(teammate).post(url("key-revoke", key.uid))
+    key.refresh_from_db()
+    assert key.live is False
+
+
+def test_nobody_revokes_a_teammates_key(page, viewer, owner, key_client) -> None:
+    key = key_client(owner).key
+    assert page(viewer).post(url("key-revoke", key.uid)).status_code == 404
+    key.refresh_from_db()
+    assert key.live is True
+
+
+def test_the_audit_log_is_for_managers(page, owner, teammate, team) -> None:
+    assert page(owner).get(url("audit", team.uid)).status_code == 200
+    assert page(teammate).get(url("audit", team.uid)).status_code == 403
+
+
+def test_jobs_of_others_are_not_listed(page, owner, outsider, team, collection) -> None:
+    team.jobs.create(collection=collection, kind="reindex", state="running", total=10, done=4)
+    assert collection.name in page(owner).get(url("jobs")).text
+    assert collection.name not in page(outsider).get(url("jobs")).text
+
+
+def test_the_style_guide_is_for_staff(page, admin, owner) -> None:
+    assert page(admin).get(url("styleguide")).status_code == 200
+    assert page(owner).get(url("styleguide")).status_code == 404
+
+
+# ── The frame ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_template_holds_a_script_a_style_or_a_handler() -> None:
+    inline = re.compile(
+        r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son(?!ly=)[a-z]+=|javascript:", re.IGNORECASE
+    )
+    found = [str(path) for path in (ROOT / "templates").rglob("*.html") if inline.search(path.read_text())]
+    assert found == []
+
+
+def test_the_demo_model_is_announced(page, owner, settings) -> None:
+    settings.LOUPE_MODEL = ""
+    assert "bundled demo model" in page(owner).get(url("collections")).text
+    settings.LOUPE_MODEL = "openai/clip-vit-base-patch32"
+    assert "bundled demo model" not in page(owner).get(url("collections")).text
+
+
+def test_scripts_stay_small() -> None:
+    """Own and vendored scripts of a page, compressed: at most 60 KB."""
+    import gzip
+
+    import django_htmx
+
+    htmx = Path(django_htmx.__file__).parent / "static/django_htmx/htmx-2.min.js"
+    own = (ROOT / "static/js").glob("*.js")
+    assert sum(len(gzip.compress(path.read_bytes())) for path in (htmx, *own)) < 60_000
+
+
+def test_every_icon_that_a_template_names_is_drawn() -> None:
+    sprite = (ROOT / "static/icons.svg").read_text()
+    text = "".join(path.read_text() for path in (ROOT / "templates").rglob("*.html"))
+    named = set(re.findall(r'{% icon "([a-z]+)"', text)) | set(re.findall(r'symbol="([a-z]+)"', text))
+    assert {name for name in named if f'id="{name}"' not in sprite} == set()
+
+
+def test_a_wrong_address_answers_in_the_design(page, owner, settings) -> None:
+    settings.DEBUG = False
+    answer = page(owner).get("/nowhere/")
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.text
+
+
+def test_the_sign_in_page_names_its_fields(page) -> None:
+    text = page().get(reverse("account_login")).text
+    for name in ("login", "password"):
+        assert re.search(rf'name="{name}"', text)
+    assert text.count("<label for=") == 2

@@ -1,0 +1,11 @@
+"""Skips what needs the colour font where it is not installed."""
+
+import pytest
+
+from search.demo.painting import FONT
+
+
+@pytest.fixture(scope="session")
+def font() -> None:
+    if not FONT.exists():
+        pytest.skip("drawing pictograms needs Debian's package fonts-noto-color-emoji")

@@ -1,0 +1,1 @@
+"""`make demo`: everything on one machine, from an empty folder to a searchable gallery."""
