@@ -64,7 +64,8 @@ bench-index: bootstrap ## recall, latency and size of the index kinds
 	@$(PY) benchmarks/index.py
 
 bench-ingest: bootstrap ## pictures per second from file to embedding
-	@$(PY) benchmarks/ingest.py
+	@$(PY) -m benchmarks.ingest
+	@$(PY) -m benchmarks.searchable
 
 bench-search: bootstrap ## latency of whole queries
 	@$(PY) benchmarks/search.py

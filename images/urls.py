@@ -19,7 +19,9 @@ urlpatterns = [
     path("images/<uuid:uid>/decide/", review.decide, name="decide"),
     path("images/<uuid:uid>/original/", files.original, name="original"),
     re_path(
-        r"^images/(?P<uid>[0-9a-f-]{36})/(?P<kind>thumbnail|preview)/$", files.rendition, name="rendition"
+        r"^images/(?P<uid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/(?P<kind>thumbnail|preview)/$",
+        files.rendition,
+        name="rendition",
     ),
     path("files/<str:token>", files.signed, name="file"),
     path("review/", review.queue, name="moderation"),

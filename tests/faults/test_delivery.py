@@ -40,7 +40,7 @@ def test_losing_the_broker(
 ) -> None:
     """losing the broker is harmless"""
     house.env |= redis.env
-    web, count = house.web(), size(10, 300)
+    web, count = house.web(), size(10, 100)
     web.key = owner_key
     contents = [picture(number) for number in range(3 * count)]
     statuses = [web.upload(collection, "queued.jpg", content)[0] for content in contents[:count]]

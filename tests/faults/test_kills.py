@@ -37,7 +37,7 @@ def test_random_kills(house: House, collection: Any, owner_key: str, ledger: Any
     """an accepted upload is never lost or doubled (random kills)"""
     uploads, kills, chance = size(40, 1000), size(4, 50), random.Random(7)
     if FULL:
-        house.env |= {"FAULTS_ENCODER": "model"}
+        house.env |= {"FAULTS_ENCODER": "model", "FAULTS_WAITS": "short"}  # else 50 kills take half an hour
     web = house.web()
     web.key = owner_key
     processes = [web.process, house.worker("one"), house.worker("two")]

@@ -126,3 +126,24 @@ def test_retry_gives_quarantined_rows_a_clean_record(waiting: Any) -> None:
     assert leases.retry(everything()) == 1
     stored = Image.objects.get()
     assert (stored.state, stored.attempts, stored.error) == (ImageState.STORED, 0, "")
+
+
+def test_a_late_heartbeat_does_not_lease_a_finished_row(waiting: Any) -> None:
+    waiting()
+    [row] = leases.claim(everything(), 1)
+    leases.fail(row, "no answer")
+    leases.heartbeat([row], timedelta(hours=1))
+    assert Image.objects.get().lease_until is None
+
+
+def test_a_batch_takes_one_row_that_was_tried_before(waiting: Any) -> None:
+    waiting(3)
+    leases.claim(everything(), 3, timedelta(seconds=-1))
+    waiting(2)
+    fresh, tried = leases.claim_batch(everything(), 5, "collection__team", exhausted="It kills.")
+    assert (len(fresh), len(tried)) == (2, 1) and tried[0].attempts == 2
+
+
+def test_an_empty_queue_costs_one_question(db: None, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert leases.claim_batch(everything(), 5, "collection__team", exhausted="It kills.") == ([], [])

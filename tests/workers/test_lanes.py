@@ -52,6 +52,25 @@ def test_one_lane_takes_one_step_at_a_time(monkeypatch: Any) -> None:
     assert lanes.step("embed") == 1
 
 
+def test_who_finds_a_lane_busy_leaves_word(monkeypatch: Any) -> None:
+    """A row committed while the lane was finding its queue empty must not wait for the idle loop."""
+    entered, leave, counts = threading.Event(), threading.Event(), []
+
+    def empty() -> int:
+        entered.set()
+        leave.wait(5)
+        return 0
+
+    monkeypatch.setitem(lanes.STEPS, "embed", empty)
+    first = threading.Thread(target=lambda: counts.append(lanes.step("embed")))
+    first.start()
+    entered.wait(5)
+    lanes.step("embed")
+    leave.set()
+    first.join()
+    assert counts == [1] and lanes.step("embed") == 0
+
+
 def test_the_idle_loop_works_until_nothing_is_left(db: None, monkeypatch: Any) -> None:
     left, stopped = [3], threading.Event()
 
@@ -105,3 +124,22 @@ def test_every_task_has_a_queue_that_a_worker_serves() -> None:
 @pytest.mark.parametrize("entry", schedules.BEAT.values(), ids=list(schedules.BEAT))
 def test_a_late_clock_message_expires(entry: dict[str, Any]) -> None:
     assert entry["options"]["expires"] <= entry["schedule"] and entry["task"] in schedules.ROUTES
+
+
+def test_the_bell_before_the_crash_is_a_fault_point(db: None, monkeypatch: Any) -> None:
+    from images import faults
+
+    monkeypatch.setattr(faults, "FAULT", "before_bell:raise")
+    with pytest.raises(faults.InjectedFault):
+        doorbell._publish("workers.tasks.embed", "interactive")
+
+
+def test_a_worker_that_ends_waits_for_the_batch_in_hand(monkeypatch: Any) -> None:
+    done: list[bool] = []
+    batch = threading.Thread(target=lambda: (time.sleep(0.2), done.append(True)))
+    monkeypatch.setattr(idle, "_threads", [batch])
+    monkeypatch.setattr(idle, "_stop", threading.Event())
+    batch.start()
+    idle.stop()
+    idle.finish()
+    assert done == [True] and idle._stop.is_set()
