@@ -305,6 +305,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"unknown service: {', '.join(sorted(unknown))}" if unknown else "name a command after --"
         )
     signal.signal(signal.SIGTERM, end_on_sigterm)
+    # A shell that starts us in the background leaves SIGINT ignored, for us and for the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with services(kinds) as env:
             return run_command(command, env)
