@@ -21,6 +21,7 @@ COPY images images
 COPY search search
 COPY workers workers
 COPY templates templates
+COPY locale locale
 COPY static static
 COPY deploy deploy
 

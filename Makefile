@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED := 1
 # One thread for each process: more only fight over the cores that the processes share.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo bootstrap test test-fast test-faults lint format schema screenshots \
+.PHONY: help demo bootstrap test test-fast test-faults lint format schema messages screenshots \
         bench bench-index bench-ingest bench-search clean
 
 help: ## this list
@@ -53,6 +53,11 @@ format: bootstrap ## rewrite the code in the project's style
 
 schema: bootstrap ## write docs/openapi.yaml from the code
 	@$(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+messages: bootstrap ## the texts for translators: locale/*/LC_MESSAGES/django.po from the code, and what Django reads of it
+	@$(PY) manage.py makemessages --all --no-obsolete --no-location --no-wrap --ignore '.venv*' --ignore var --ignore tests --ignore benchmarks
+	@sed -i '/^"POT-Creation-Date:/d; /^"Report-Msgid-Bugs-To:/d' locale/*/LC_MESSAGES/django.po
+	@$(PY) manage.py compilemessages --ignore '.venv*' --ignore var
 
 screenshots: bootstrap ## the pictures of the documentation, taken from a running demo
 	@scripts/system-packages

@@ -4,10 +4,10 @@ Every variable is described in docs/configuration.md (a test compares the two).
 """
 
 from pathlib import Path
+from urllib.parse import urljoin
 
 import environ
 from csp.constants import NONCE, NONE, SELF  # noqa: F401  (NONCE: for deployments that extend the policy)
-from django.utils.translation import gettext_lazy as _
 
 from config import logs
 
@@ -94,7 +94,8 @@ TEMPLATES = [
 
 # ── Database: SQLite beside the data, or DATABASE_URL ───────────────────────────────────────────────────────────
 
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR}/loupe.sqlite3")}
+_database = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR}/loupe.sqlite3"
+DATABASES = {"default": env.db_url_config(_database)}
 SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if SQLITE:
     # Readers never block the writer (WAL), and a writer takes its lock at the start instead of failing half-way.
@@ -163,6 +164,8 @@ CELERY_TIMEZONE = "UTC"
 
 MEDIA_ROOT = DATA_DIR / "media"
 INDEX_CACHE = DATA_DIR / "index-cache"
+# Share of the approximate searches that a worker asks again exactly, to know the recall of live queries.
+INDEX_LIVE_RECALL = env.float("LOUPE_LIVE_RECALL", default=0.0)
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", default="")
 S3_PUBLIC_ENDPOINT_URL = env.str("S3_PUBLIC_ENDPOINT_URL", default="")
 S3_BUCKET = env.str("S3_BUCKET", default="")
@@ -218,8 +221,9 @@ FILE_UPLOAD_TEMP_DIR = None
 LOUPE_MODEL = env.str("LOUPE_MODEL", default="")
 LOUPE_DTYPE = env.str("LOUPE_DTYPE", default="auto")
 LOUPE_DEVICE = env.str("LOUPE_DEVICE", default="auto")
-LOUPE_BATCH_SIZE = env.int("LOUPE_BATCH_SIZE", default=32)
+LOUPE_BATCH_SIZE = env.int("LOUPE_BATCH_SIZE", default=16)
 LOUPE_TORCH_THREADS = env.int("LOUPE_TORCH_THREADS", default=1)
+LOUPE_RERANKER = env.str("LOUPE_RERANKER", default="")
 DECODE_PROCESSES = env.int("LOUPE_DECODE_PROCESSES", default=2)
 
 # ── People ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +247,37 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_SESSION_REMEMBER = True
 SIGNUP_OPEN = env.bool("LOUPE_SIGNUP", default=False)
 WEBHOOK_ALLOW_PRIVATE = env.bool("LOUPE_WEBHOOK_ALLOW_PRIVATE", default=False)
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Loupe"
+MFA_TOTP_TOLERANCE = 1  # a phone whose clock is half a minute off
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG  # browsers allow it for localhost alone
+# Where addresses are never verified nobody could have a second factor otherwise.
+MFA_ALLOW_UNVERIFIED_EMAIL = ACCOUNT_EMAIL_VERIFICATION != "mandatory"
+
+# Single sign-on: an OpenID Connect provider beside email and password.
+OIDC_ISSUER = env.str("LOUPE_OIDC_ISSUER", default="").rstrip("/")
+OIDC_NAME = env.str("LOUPE_OIDC_NAME", default="Single sign-on")
+if OIDC_ISSUER:
+    INSTALLED_APPS += ["allauth.socialaccount", "allauth.socialaccount.providers.openid_connect"]
+    SOCIALACCOUNT_ADAPTER = "images.single_sign_on.SocialAdapter"
+    # The operator chose the one provider: whose address it has verified, it speaks for.
+    SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+    SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+    SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "OAUTH_PKCE_ENABLED": True,
+            "APPS": [
+                {
+                    "provider_id": "sso",
+                    "name": OIDC_NAME,
+                    "client_id": env.str("LOUPE_OIDC_CLIENT_ID"),
+                    "secret": env.str("LOUPE_OIDC_SECRET"),
+                    "settings": {"server_url": OIDC_ISSUER},
+                }
+            ],
+        }
+    }
 
 EMAIL_CONFIG = env.email("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
@@ -252,7 +286,10 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="loupe@localhost")
 
 # ── The browser's guard rails ───────────────────────────────────────────────────────────────────────────────────
 
-_picture_hosts = [url for url in (S3_PUBLIC_ENDPOINT_URL, S3_ENDPOINT_URL) if url and S3_BUCKET]
+# Browsers read pictures from object storage and send uploads to it.
+_amazon = ["https://s3.amazonaws.com", f"https://s3.{S3_REGION}.amazonaws.com"]
+_storage_hosts = [url for url in (S3_PUBLIC_ENDPOINT_URL, S3_ENDPOINT_URL) if url] or _amazon
+_picture_hosts = _storage_hosts if S3_BUCKET else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -260,10 +297,11 @@ CONTENT_SECURITY_POLICY = {
         "style-src": [SELF],
         "font-src": [SELF],
         "img-src": [SELF, "data:", "blob:", *_picture_hosts],
-        "connect-src": [SELF],
+        "connect-src": [SELF, *_picture_hosts],
         "worker-src": [SELF],
         "manifest-src": [SELF],
-        "form-action": [SELF],
+        # Browsers ask also for where the form of single sign-on leads to.
+        "form-action": [SELF, *([urljoin(OIDC_ISSUER, "/").rstrip("/")] if OIDC_ISSUER else [])],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
         "object-src": [NONE],
@@ -330,7 +368,12 @@ SPECTACULAR_SETTINGS = {
 # ── Language and time ───────────────────────────────────────────────────────────────────────────────────────────
 
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en")
-LANGUAGES = [("en", _("English"))]
+# In their own words: whoever looks for theirs may not read the present one.
+LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("es", "Español")]
+LANGUAGE_COOKIE_AGE = 31_536_000
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True

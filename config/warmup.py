@@ -4,6 +4,7 @@ Torch must not be used before gunicorn forks (a forked child of a process that u
 the server's `post_fork` hook starts.
 """
 
+import gc
 import threading
 import time
 
@@ -35,6 +36,9 @@ def _warm() -> None:
     while not _finished.is_set():
         try:
             import_string("search.engine.warm")()
+            # The model and the modules stay: the collector need not walk through them again and again.
+            gc.collect()
+            gc.freeze()
             _finished.set()
         except Exception:
             log.exception("warmup_failed", again_in=RETRY_SECONDS)

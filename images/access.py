@@ -197,9 +197,11 @@ class Principal:
         return max(floor, rank(self.team_roles.get(collection.team_id)))
 
     def rank_in_team(self, team: Team) -> Rank:
+        """The role in the team itself. What is limited to some collections changes nothing that concerns all."""
         if self.only_team not in (None, team.pk):
             return Rank.NONE
-        return Rank.OWNER if self.superuser else rank(self.team_roles.get(team.pk))
+        held = Rank.OWNER if self.superuser else rank(self.team_roles.get(team.pk))
+        return held if self.only_collections is None else min(held, Rank.VIEWER)
 
     def _within(self, team_id: int, collection_id: int) -> bool:
         in_team = self.only_team in (None, team_id)

@@ -18,6 +18,7 @@ from images.access import Action, require
 from images.api_collections import CollectionEndpoint
 from images.api_images import ImageEndpoint
 from images.api_teams import TeamEndpoint
+from images.duplicates import Label
 from images.endpoint import invalid, operation
 from images.models import Image
 from images.pagination import PARAMETERS, Order, page, read_limit
@@ -47,6 +48,12 @@ OFFSET = OpenApiParameter(
     "offset",
     {"type": "integer", "minimum": 0, "maximum": 20_000, "default": 0},
     description="How many groups to pass over.",
+)
+
+KIND = OpenApiParameter(
+    "kind",
+    {"type": "string", "enum": [one.value for one in Label]},
+    description="Only the same, or only the similar.",
 )
 
 
@@ -82,17 +89,18 @@ class Duplicates(CollectionEndpoint):
     @operation(
         Action.VIEW,
         "duplicates_list",
-        "Pictures that look the same",
-        description="Groups of pictures whose perceptual hashes differ in at most 31 of 256 bits, largest first, among "
-        "the newest 10,000 of the collection. The same bytes twice are never stored.",
+        "Pictures that show the same",
+        description="Groups, the largest first. `same`: perceptual hashes differ in at most 31 of 256 bits (among the "
+        "newest 10,000 of the collection). `similar`: the collection's model calls them the same (among the newest "
+        "5,000). The same bytes twice are never stored.",
         responses={200: DuplicatesSerializer},
-        parameters=[PARAMETERS[0], OFFSET],
+        parameters=[PARAMETERS[0], OFFSET, KIND],
         tags=["collections"],
         errors=[404],
     )
     def get(self, request: Request, uid: UUID) -> Response:
-        start, limit = _offset(request), read_limit(request)
-        found = duplicates.find(self.collection(uid), self.principal, start, limit)
+        start, limit, label = _offset(request), read_limit(request), _label(request)
+        found = duplicates.find(self.collection(uid), self.principal, start, limit, label)
         return Response(
             {
                 "data": [group_json(group) for group in found.groups],
@@ -149,3 +157,12 @@ def _offset(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= 20_000):
         raise ValidationError({"offset": [_("This has to lie between 0 and 20,000.")]})
     return int(text)
+
+
+def _label(request: Request) -> Label | None:
+    given = request.query_params.get("kind")
+    if given is None:
+        return None
+    if given not in [one.value for one in Label]:
+        raise ValidationError({"kind": [_("Choose one of: %(names)s.") % {"names": ", ".join(Label)}]})
+    return Label(given)

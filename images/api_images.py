@@ -14,10 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from images import ingest, moderation, storage
-from images.access import Action, allowed, require
+from images.access import Action, require
 from images.api_collections import CollectionEndpoint
 from images.endpoint import AnyMedia, Endpoint, invalid, operation
-from images.models import Collection, Image, Moderation
+from images.models import Collection, Image
 from images.moderation import Conflict
 from images.serializers import (
     CheckedSerializer,
@@ -136,7 +136,7 @@ class ImageDetail(ImageEndpoint):
             if wanted:
                 moderation.edit(image, self.user, **wanted)
             if target is not None and target.pk != image.collection_id:
-                self._move(image, target)
+                moderation.carry(image, target, self.principal, self.user)
         return self.answer(self.image(uid))
 
     @operation(
@@ -164,18 +164,6 @@ class ImageDetail(ImageEndpoint):
         target = self.find(Collection.objects.visible_to(self.principal).select_related("team"), uid)
         require(self.principal, Action.UPLOAD, target)
         return target
-
-    def _move(self, image: Image, target: Collection) -> None:
-        require(self.principal, Action.DELETE, image)
-        moderation.move(image, target, self.user)
-        waits = ingest.first_moderation(target, self.user) == Moderation.PENDING
-        if (
-            waits
-            and image.moderation == Moderation.APPROVED
-            and not allowed(self.principal, Action.MODERATE, target)
-        ):
-            # A move must not be the way round the approval that an upload there would need.
-            moderation.decide(image, "undo", self.user, _("Moved here"))
 
 
 class ImageRestore(ImageEndpoint):

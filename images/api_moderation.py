@@ -9,13 +9,14 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from images import moderation
+from images import moderation, prompts
 from images.access import Action, require
 from images.api_collections import read_uid
 from images.api_images import ImageEndpoint
 from images.endpoint import Endpoint, operation
 from images.pagination import PARAMETERS, Order, page
-from images.serializers import DecisionForm, ImageSerializer, for_json, images_json, listed
+from images.serializers import DecisionForm, ImageSerializer, for_json, listed
+from images.serializers_review import QueuedImageSerializer, queue_json
 from images.views.review import waiting
 
 OLDEST = Order("moderation", newest_first=False)
@@ -29,8 +30,8 @@ class ModerationQueue(Endpoint):
         Action.MODERATE,
         "moderation_list",
         "Pictures that wait for your decision",
-        description="Oldest first.",
-        responses={200: listed(ImageSerializer, "ImagePage")},
+        description="Oldest first, with hints of what they might show. A hint is a guess and changes no picture.",
+        responses={200: listed(QueuedImageSerializer, "QueuePage")},
         parameters=[*PARAMETERS, IN_COLLECTION],
         tags=["moderation"],
     )
@@ -38,7 +39,9 @@ class ModerationQueue(Endpoint):
         rows = for_json(waiting(self.principal))
         if given := request.query_params.get("collection"):
             rows = rows.filter(collection__uid=read_uid(given, "collection"))
-        return Response(page(rows, request, OLDEST, images_json))
+        return Response(
+            page(rows, request, OLDEST, lambda found: queue_json(found, prompts.hints(found, self.principal)))
+        )
 
 
 class Decision(ImageEndpoint):

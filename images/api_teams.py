@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from images import keys, teams
-from images.access import Action, Principal, Rank, require
+from images.access import Action, Principal, Rank, principal_for_user, require
 from images.endpoint import Endpoint, invalid, operation
 from images.models import ApiKey, Collection, Membership, Team, User
 from images.pagination import PARAMETERS, Order, page
@@ -69,6 +69,21 @@ class Teams(Endpoint):
             return [team_json(team, self.principal) for team in rows]
 
         return Response(page(visible_teams(self.principal), request, OLDEST, show))
+
+    @operation(
+        Action.MANAGE_TEAM,
+        "teams_create",
+        "Make a team",
+        description="You own it. For superusers, and for everybody on a server whose sign-up is open.",
+        request=TeamForm,
+        responses={201: TeamSerializer},
+        tags=["teams"],
+    )
+    def post(self, request: Request) -> Response:
+        if not teams.may_found(self.principal):
+            raise PermissionDenied(_("On this server teams are made by its administrators."))
+        team = teams.found(self.check(TeamForm)["name"], self.user)
+        return Response(team_json(team, principal_for_user(self.user)), status=201)
 
 
 class TeamDetail(TeamEndpoint):
@@ -224,6 +239,7 @@ class Keys(KeyEndpoint):
             wanted["scopes"],
             collections=self._collections(team, wanted["collections"]),
             expires_at=wanted["expires_at"],
+            rate=wanted["rate"],
         )
         return Response({**key_json(key), "secret": text}, status=201)
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from images import api_audit, api_sharing, api_webhooks
+from images import api_audit, api_prompts, api_sharing, api_webhooks
 
 TEAM = "teams/<uuid:uid>/"
 COLLECTION = "collections/<uuid:uid>/"
@@ -25,6 +25,8 @@ urlpatterns = [
         api_webhooks.DeliveryResend.as_view(),
         name="delivery-resend",
     ),
+    path(f"{TEAM}prompts/", api_prompts.Prompts.as_view(), name="prompts"),
+    path(f"{TEAM}prompts/<uuid:prompt>/", api_prompts.PromptDetail.as_view(), name="prompt"),
     path(f"{TEAM}audit/", api_audit.Audit.as_view(), name="audit"),
     path(f"{COLLECTION}shares/", api_sharing.Shares.as_view(), name="shares"),
     path(f"{COLLECTION}shares/<uuid:share>/", api_sharing.ShareDetail.as_view(), name="share"),

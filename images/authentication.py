@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from images import keys
 from images.access import principal_for_key, principal_for_user
 from images.models import User
+from images.throttling import note_wrong_key
 
 
 class ApiKeyAuthentication(authentication.BaseAuthentication):
@@ -23,6 +24,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
             return None
         key = keys.find(text.strip()) if scheme.lower() == "bearer" else None
         if key is None or not key.owner.is_active:
+            note_wrong_key(request)
             raise exceptions.AuthenticationFailed(_("The API key is unknown, expired or revoked."))
         request._request.principal = principal_for_key(key)  # type: ignore[attr-defined]
         return key.owner, key

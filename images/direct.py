@@ -115,7 +115,7 @@ def parts(upload: DirectUpload) -> list[PartState]:
     """Every piece, with fresh links for those that are missing."""
     if not upload.upload_id:
         there = _size(upload.key) == upload.size
-        url = None if there else storage.signed_url(upload.key, multipart.LINK_SECONDS, method="PUT")
+        url = None if there else multipart.put_url(upload.key, upload.size)
         return [PartState(1, upload.size, there, url)]
     if _size(upload.key) == upload.size:  # put together by a `finish` that did not come to its end
         return [PartState(number, size, True, None) for number, size in _layout(upload.size)]
@@ -177,7 +177,7 @@ def _layout(size: int) -> Iterator[tuple[int, int]]:
 def _part(upload: DirectUpload, number: int, size: int, received: int | None) -> PartState:
     if received == size:
         return PartState(number, size, True, None)
-    return PartState(number, size, False, multipart.part_url(upload.key, upload.upload_id, number))
+    return PartState(number, size, False, multipart.part_url(upload.key, upload.upload_id, number, size))
 
 
 def _size(key: str) -> int | None:

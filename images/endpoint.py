@@ -108,11 +108,13 @@ class Endpoint(APIView):
             return
         if operation is None:
             raise PermissionDenied(_("This address has no rule for that method."))
-        self._require(operation["action"])
+        self._require(operation["action"], operation["also"])
         if operation["repeatable"] and request.method == "POST":
             self._slot = idempotency.begin(request, self.principal)
 
-    def _require(self, action: Action | None) -> None:
+    def _require(self, action: Action | None, also: Sequence[Action] = ()) -> None:
+        if any(self.principal.has_scope(one) for one in also):
+            return
         if action is not None and SCOPES[action] is not None:
             require_scope(self.principal, action)
         elif self.principal.scopes is not None:
@@ -198,11 +200,12 @@ def operation(
     repeatable: bool = True,
     unrepeated: Sequence[str] = (),
     match: bool = False,
+    also: Sequence[Action] = (),
 ) -> Callable[[Handler], Handler]:
     """Guard a handler by the scope of `action` (None: only a signed-in person) and describe it.
 
     `repeatable`: whether POST keeps its answer under an Idempotency-Key, less the fields of `unrepeated`.
-    `match`: takes If-Match.
+    `match`: takes If-Match. `also`: other actions whose scope opens the door as well; the handler then looks closer.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -214,7 +217,12 @@ def operation(
             (code, "application/problem+json"): OpenApiResponse(ProblemSerializer, description=ERRORS[code])
             for code in sorted(codes)
         }
-        handler.operation = {"action": action, "repeatable": repeatable, "unrepeated": tuple(unrepeated)}  # type: ignore[attr-defined]
+        handler.operation = {  # type: ignore[attr-defined]
+            "action": action,
+            "also": tuple(also),
+            "repeatable": repeatable,
+            "unrepeated": tuple(unrepeated),
+        }
         needed = f"Needs the scope `{scope}`." if scope else "Needs a signed-in person; no API key may do it."
         described = extend_schema(
             operation_id=operation_id,

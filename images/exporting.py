@@ -128,7 +128,7 @@ class Export:
 
     def _file(self, archive: zipfile.ZipFile, image: Image, principal: Principal) -> dict[str, Any]:
         """Put the original into the archive, or a copy without metadata where the original tells too much."""
-        original = not image.gps or may_know_place(image, principal)
+        original = not image.holds_place or may_know_place(image, principal)
         key = image.original_key if original else image.preview_key
         kind = image.content_type if original else image.rendition_type
         if not key:

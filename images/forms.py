@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from images import ingest
-from images.models import Collection, Image, Role, Scope, Team, Trust
+from images.models import MOST_PER_MINUTE, Collection, Image, Role, Scope, Team, Trust
 
 LIFETIMES = [("30", _("30 days")), ("90", _("90 days")), ("365", _("A year")), ("", _("Until it is revoked"))]
 
@@ -111,11 +111,40 @@ class KeyForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         initial=["search:read", "images:read"],
     )
+    collections = forms.ModelMultipleChoiceField(
+        Collection.objects.none(),
+        label=_("Only in these collections"),
+        to_field_name="uid",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    rate = forms.IntegerField(
+        label=_("Requests per minute"),
+        required=False,
+        min_value=1,
+        max_value=MOST_PER_MINUTE,
+        help_text=_("Empty: as many as the server allows."),
+    )
     lifetime = forms.ChoiceField(label=_("It ends"), choices=LIFETIMES, required=False, initial="90")
+
+    def __init__(self, *args: Any, places: Any = None, **kwargs: Any) -> None:
+        """`places`: the team's collections that the reader sees; choosing none of them limits nothing."""
+        super().__init__(*args, **kwargs)
+        if places is not None:
+            self.fields["collections"].queryset = places  # type: ignore[attr-defined]
+
+    def terms(self) -> dict[str, Any]:
+        """What `keys.issue` takes besides name and scopes."""
+        chosen = list(self.cleaned_data["collections"]) or None
+        return {"collections": chosen, "rate": self.cleaned_data["rate"], "expires_at": self.expires_at()}
 
     def expires_at(self) -> Any:
         days = self.cleaned_data["lifetime"]
         return timezone.now() + timedelta(days=int(days)) if days else None
+
+
+class TeamForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=120)
 
 
 class MemberForm(forms.Form):

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from images.access import Rank, rank
 from images.audit_trail import Filter
-from images.models import Role, Trust, User, WebhookEvent
+from images.models import Collection, Role, Trust, User, WebhookEvent
 
 LINK_LIVES = [("7", _("7 days")), ("30", _("30 days")), ("365", _("A year")), ("", _("Until it is revoked"))]
 
@@ -86,6 +86,35 @@ class ReportForm(forms.Form):
     reason = forms.CharField(
         label=_("What is wrong with it?"), max_length=500, widget=forms.Textarea(attrs={"rows": 3})
     )
+
+
+class PromptForm(forms.Form):
+    text = forms.CharField(
+        label=_("Tell me when a picture might show"),
+        max_length=200,
+        widget=forms.TextInput(attrs={"placeholder": _("a weapon"), "autocomplete": "off"}),
+    )
+    collection = forms.ModelChoiceField(
+        Collection.objects.none(), label=_("Where"), to_field_name="uid", required=False
+    )
+    percent = forms.IntegerField(
+        label=_("From a match of (%)"),
+        required=False,
+        min_value=1,
+        max_value=100,
+        help_text=_("Empty: where the model itself finds it possible. Higher: fewer hints, and surer ones."),
+    )
+
+    def __init__(self, *args: Any, places: Any, whole_team: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["collection"]
+        field.queryset = places
+        field.required = not whole_team
+        field.empty_label = _("Everywhere in the team") if whole_team else None
+
+    def cutoff(self) -> float | None:
+        given = self.cleaned_data["percent"]
+        return None if given is None else given / 100
 
 
 def _day() -> forms.DateInput:

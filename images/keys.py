@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -26,8 +27,12 @@ def issue(
     *,
     collections: Sequence[Collection] | None = None,
     expires_at: datetime | None = None,
+    rate: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key; returns the row and the full key text, which is never to be had again."""
+    """Create a key; returns the row and the full key text, which is never to be had again.
+
+    `rate`: requests per minute, where fewer than the server allows. Raises ValueError for unknown scopes.
+    """
     unknown = set(scopes) - set(Scope.values)
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(sorted(unknown))}")
@@ -42,9 +47,10 @@ def issue(
             scopes=sorted(set(scopes)),
             limited=collections is not None,
             expires_at=expires_at,
+            rate=rate,
         )
         key.collections.set(collections or [])
-        audit.record("key.issued", key, team=team, actor=owner, after={"name": name, "scopes": key.scopes})
+        audit.record("key.issued", key, team=team, actor=owner, after=_told(key))
     return key, f"lp_{prefix}_{secret}"
 
 
@@ -62,24 +68,44 @@ def find(text: str) -> ApiKey | None:
 
 
 def rotate(key: ApiKey, actor: User, overlap: timedelta = timedelta(hours=24)) -> tuple[ApiKey, str]:
-    """Issue a successor with the same rights; the old key goes on working for `overlap`."""
+    """Issue a successor with the same rights; the old key goes on working for `overlap`, or until it ends anyway."""
     with transaction.atomic():
         limited = list(key.collections.all()) if key.limited else None
         successor, text = issue(
-            key.team, key.owner, key.name, key.scopes, collections=limited, expires_at=key.expires_at
+            key.team,
+            key.owner,
+            key.name,
+            key.scopes,
+            collections=limited,
+            expires_at=key.expires_at,
+            rate=key.rate,
         )
-        until = timezone.now() + overlap
+        before, until = _told(key), timezone.now() + overlap
         key.expires_at = min(key.expires_at or until, until)
         key.save(update_fields=["expires_at"])
-        audit.record("key.rotated", key, team=key.team, actor=actor, after={"successor": str(successor.uid)})
+        after = {**_told(key), "successor": str(successor.uid)}
+        audit.record("key.rotated", key, team=key.team, actor=actor, before=before, after=after)
     return successor, text
 
 
 def revoke(key: ApiKey, actor: User) -> None:
     """Stop the key at once."""
     with transaction.atomic():
-        ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now())
-        audit.record("key.revoked", key, team=key.team, actor=actor, before={"name": key.name})
+        if ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
+            audit.record("key.revoked", key, team=key.team, actor=actor, before=_told(key))
+
+
+def _told(key: ApiKey) -> dict[str, Any]:
+    """What the audit log says of a key; nothing of its secret."""
+    told = {
+        "name": key.name,
+        "owner": str(key.owner.uid),
+        "scopes": key.scopes,
+        "collections": [str(one.uid) for one in key.collections.all()] if key.limited else None,
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "rate": key.rate,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _hash(secret: str) -> str:

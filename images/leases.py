@@ -18,7 +18,7 @@ import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -83,7 +83,7 @@ def claim(queryset: models.QuerySet[Row], limit: int, lease: timedelta | None = 
             picked = picked.select_for_update(skip_locked=True, of=("self",))
         rows = list(picked[:limit])
         until = timezone.now() + (lease or LEASE)
-        return [row for row in rows if _take(model, alias, row, until)]
+        return _take(model, alias, rows, until)
 
 
 def claim_fairly(
@@ -129,11 +129,21 @@ def _share(queryset: models.QuerySet[Row], limit: int, group: str, lease: timede
     return rows
 
 
-def _take(model: type[Row], alias: str, row: Row, until: Any) -> bool:
-    mine = model._default_manager.using(alias).filter(pk=row.pk, fence=row.fence)
-    taken = mine.update(fence=F("fence") + 1, attempts=F("attempts") + 1, lease_until=until)
-    row.fence, row.attempts, row.lease_until = row.fence + 1, row.attempts + 1, until
-    return bool(taken)
+def _take(model: type[Row], alias: str, rows: Sequence[Row], until: datetime) -> list[Row]:
+    """Lease those of `rows` whose fence is still as it was read: one statement for each fence among them."""
+    every, taken = model._default_manager.using(alias), set()
+    for fence in {row.fence for row in rows}:
+        group = [row.pk for row in rows if row.fence == fence]
+        changed = every.filter(pk__in=group, fence=fence).update(
+            fence=fence + 1, attempts=F("attempts") + 1, lease_until=until
+        )
+        if changed < len(group):  # somebody else was quicker: only where the pick locks nothing
+            mine = every.filter(pk__in=group, fence=fence + 1, lease_until=until)
+            group = list(mine.values_list("pk", flat=True))
+        taken.update(group)
+    for row in rows:
+        row.fence, row.attempts, row.lease_until = row.fence + 1, row.attempts + 1, until
+    return [row for row in rows if row.pk in taken]
 
 
 def heartbeat(rows: Iterable[Row], lease: timedelta | None = None) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from images import audit, ingest, storage
+from images.access import Action, Principal, allowed, require
 from images.models import Collection, Image, Moderation, Report, User
 from images.signals import image_decided, image_deleted, image_moved
 
@@ -105,18 +106,38 @@ def restore(image: Image, actor: User | None) -> None:
 
 
 def move(image: Image, collection: Collection, actor: User | None) -> None:
-    """Into another collection of the same team; the caller has checked both ends. Raises Conflict on a duplicate."""
+    """Into another collection of the same team; the caller has checked both ends. Raises Conflict on a duplicate, and
+    where the picture is there already."""
     if collection.team_id != image.collection.team_id:
         raise Conflict(_("Pictures move between collections of one team only."))
-    source = image.collection_id
+    source = image.collection
+    twins = Image.objects.present().filter(collection=collection, sha256=image.sha256)
     with transaction.atomic():
-        if Image.objects.present().filter(collection=collection, sha256=image.sha256).exists():
+        if collection.pk == source.pk or twins.exists():
             raise Conflict(_("The same picture is already in that collection."))
         _update(image, collection=collection)
-        for touched in (source, collection.pk):
+        for touched in (source.pk, collection.pk):
             _bump(touched)
-        image_moved.send(Image, image=image, source=source)
-        _record("image.moved", image, actor, {"collection": source}, {"collection": collection.pk})
+        image_moved.send(Image, image=image, source=source.pk)
+        _record(
+            "image.moved", image, actor, {"collection": str(source.uid)}, {"collection": str(collection.uid)}
+        )
+
+
+def carry(image: Image, target: Collection, principal: Principal, actor: User | None) -> None:
+    """`move` for somebody: rights at both ends are asked, and a move is no way round the approval that an upload to
+    `target` would need. Raises what `require` raises, and Conflict."""
+    require(principal, Action.UPLOAD, target)
+    require(principal, Action.DELETE, image)
+    with transaction.atomic():
+        move(image, target, actor)
+        waits = actor is None or ingest.first_moderation(target, actor) == Moderation.PENDING
+        if (
+            waits
+            and image.moderation == Moderation.APPROVED
+            and not allowed(principal, Action.MODERATE, target)
+        ):
+            decide(image, "undo", actor, _("Moved here"))
 
 
 def edit(image: Image, actor: User | None, **fields: Any) -> None:
@@ -125,12 +146,14 @@ def edit(image: Image, actor: User | None, **fields: Any) -> None:
     if unknown := set(fields) - set(EDITABLE):
         raise ValueError(f"not editable: {', '.join(sorted(unknown))}")
     with transaction.atomic():
-        before = {name: str(getattr(image, name)) for name in fields}
+        before: dict[str, Any] = {name: str(getattr(image, name)) for name in fields}
+        after: dict[str, Any] = {name: str(value) for name, value in fields.items()}
         _update(image, **fields)
         if tags is not None:
-            ingest.set_tags(image, ingest.clean_tags(tags))
+            before["tags"], after["tags"] = _tag_names(image), ingest.clean_tags(tags)
+            ingest.set_tags(image, after["tags"])
         _bump(image.collection_id)
-        _record("image.edited", image, actor, before, {name: str(value) for name, value in fields.items()})
+        _record("image.edited", image, actor, before, after)
 
 
 def in_trash(collections: QuerySet[Collection]) -> QuerySet[Image]:
@@ -151,6 +174,10 @@ def empty_trash(older_than: timedelta = RETENTION, limit: int = 500) -> int:
             storage.delete(key)
         count += 1
     return count
+
+
+def _tag_names(image: Image) -> list[str]:
+    return sorted(image.tags.values_list("name", flat=True))
 
 
 def _update(image: Image, **values: Any) -> None:

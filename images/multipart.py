@@ -43,10 +43,20 @@ def begin(key: str) -> str:
         return str(_client().create_multipart_upload(Bucket=_bucket(), Key=key)["UploadId"])
 
 
-def part_url(key: str, upload_id: str, number: int) -> str:
-    """Where to PUT part `number` (from 1); lives 300 seconds."""
-    parameters = {"Bucket": _bucket(), "Key": _check(key), "UploadId": upload_id, "PartNumber": number}
-    url: str = _signer().generate_presigned_url("upload_part", Params=parameters, ExpiresIn=LINK_SECONDS)
+def put_url(key: str, size: int) -> str:
+    """Where to PUT `size` bytes, no more and no less: the length is signed with the rest. Lives 300 seconds."""
+    return _link("put_object", Key=_check(key), ContentLength=size)
+
+
+def part_url(key: str, upload_id: str, number: int, size: int) -> str:
+    """Where to PUT part `number` (from 1) of `size` bytes; as `put_url`."""
+    part = {"UploadId": upload_id, "PartNumber": number}
+    return _link("upload_part", Key=_check(key), ContentLength=size, **part)
+
+
+def _link(operation: str, **parameters: Any) -> str:
+    wanted = {"Bucket": _bucket(), **parameters}
+    url: str = _signer().generate_presigned_url(operation, Params=wanted, ExpiresIn=LINK_SECONDS)
     return url
 
 

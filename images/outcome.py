@@ -84,6 +84,7 @@ class Outcome:
     thumbnail: Rendition
     exif: dict[str, Any]  # camera, lens, exposure …; no place, no serial numbers
     gps: dict[str, float] | None  # {"latitude", "longitude"} in degrees; private
+    holds_place: bool  # whether the original may tell where it was taken, in whatever part of it
     taken_at: datetime | None  # UTC; exif["taken_at_zone"] says how sure the zone is
     quality: float  # 0–1
     quality_parts: dict[str, float]  # sharpness, exposure, contrast, resolution, compression
@@ -119,7 +120,8 @@ class Outcome:
 
 
 _PLAIN = (
-    "content_type", "width", "height", "exif", "gps", "quality", "quality_parts", "phash_quality", "colours",
+    "content_type", "width", "height", "exif", "gps", "holds_place", "quality", "quality_parts", "phash_quality",
+    "colours",
 )  # fmt: skip
 _MAX_SIDE = 1 << 20
 
@@ -138,6 +140,8 @@ def _check(plain: dict[str, Any]) -> None:
         and len(exif) <= 40
         and all(_is_value(value) for value in exif.values())
         and (gps is None or (abs(gps["latitude"]) <= 90 and abs(gps["longitude"]) <= 180))
+        and isinstance(plain["holds_place"], bool)
+        and (plain["holds_place"] or gps is None)
         and 0 <= plain["phash_quality"] <= 100
     )
     if not sound:

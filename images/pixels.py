@@ -18,7 +18,7 @@ import numpy as np
 import pdqhash
 from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, TiffImagePlugin, WebPImagePlugin
 
-from . import exif, quality
+from . import exif, places, quality
 from .formats import DECODERS, SNIFF_BYTES, refused_kind, sniff, webp_size
 from .outcome import DEFAULT_LIMITS, Limits, Outcome, Rejected, Rendition
 
@@ -61,15 +61,16 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 class Decoded:
     """An upright sRGB picture of about preview size, and what its file said about it."""
 
-    __slots__ = ("content_type", "image", "metadata", "size", "tables")
+    __slots__ = ("content_type", "holds_place", "image", "metadata", "size", "tables")
 
-    def __init__(self, opened: Image.Image, content_type: str) -> None:
+    def __init__(self, opened: Image.Image, content_type: str, data: bytes) -> None:
         header_size = opened.size
         _draft(opened)
         opened.load()
         turn = exif.orientation(opened)
         self.content_type = content_type
         self.metadata = exif.read(opened)
+        self.holds_place = places.told(data, opened)
         self.tables = getattr(opened, "quantization", None)
         # TIFF turns itself while loading, so only its size after that is upright.
         header_size = opened.size if content_type == "image/tiff" else header_size
@@ -108,6 +109,7 @@ def process(source: Path | str | bytes, limits: Limits = DEFAULT_LIMITS) -> Outc
         thumbnail=preview if small is decoded.image else encode(small, decoded.is_graphic),
         exif=decoded.metadata.exif,
         gps=decoded.metadata.gps,
+        holds_place=decoded.holds_place,
         taken_at=decoded.metadata.taken_at,
         quality=score,
         quality_parts=parts,
@@ -132,7 +134,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Decoded:
     content_type = identify(data[:SNIFF_BYTES], limits)
     with _refusing(limits), Image.open(io.BytesIO(data), formats=[DECODERS[content_type]]) as opened:
         _check_pixels(opened.size, limits)
-        return Decoded(opened, content_type)
+        return Decoded(opened, content_type, data)
 
 
 def identify(head: bytes, limits: Limits) -> str:

@@ -21,9 +21,8 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import DateTimeField, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from images import leases, storage
+from images import leases, refusals, storage
 from images.faults import faultpoint
 from images.models import Image, ImageState
 from images.outcome import Limits, Outcome, Rejected
@@ -31,7 +30,7 @@ from images.sandbox import SandboxError, SandboxPool
 from images.signals import image_failed, image_ready, images_changed
 
 log = structlog.get_logger(__name__)
-BATCH = 16
+BATCH = 8  # what a single upload may have to wait for while an import goes on
 STRAGGLER_SECONDS = 1.0
 
 
@@ -70,7 +69,7 @@ def process_pending(limit: int = BATCH) -> int:
 
 def _claim(limit: int) -> list[Image]:
     waiting = Image.objects.present().select_related("collection")
-    reason = _("Checking this file failed repeatedly.")
+    reason = refusals.FAILED
     for dead in leases.due(waiting).filter(attempts__gte=leases.MAX_DEATHS)[:limit]:
         _fail(dead, reason, reason, permanent=True)
     fresh, tried = leases.claim_batch(waiting, limit, "collection__team", exhausted=reason, reason=reason)
@@ -117,9 +116,9 @@ def _settle(image: Image, checked: Callable[[], Checked]) -> None:
     except Rejected as fault:
         _reject(image, fault.message)
     except DamagedInStorage:
-        _reject(image, _("The stored file is damaged; please upload it again."))
+        _reject(image, refusals.DAMAGED)
     except storage.ObjectMissing:
-        _reject(image, _("The stored file is gone; please upload it again."))
+        _reject(image, refusals.GONE)
     except leases.LostLease:
         log.info("lease_lost", image=str(image.uid))
     except SandboxError as fault:
@@ -208,6 +207,7 @@ def _facts(checked: Checked) -> dict[str, Any]:
         "colours": outcome.colours,
         "exif": outcome.exif,
         "gps": outcome.gps,
+        "holds_place": outcome.holds_place,
     }
 
 
@@ -217,8 +217,7 @@ def _reject(image: Image, reason: str) -> None:
 
 
 def _try_again(image: Image, error: str, *, permanent: bool) -> None:
-    reason = _("Checking this file failed repeatedly.")
-    if _fail(image, error, reason, permanent=permanent):
+    if _fail(image, error, refusals.FAILED, permanent=permanent):
         log.warning("quarantined", image=str(image.uid), error=error)
 
 

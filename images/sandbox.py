@@ -34,6 +34,7 @@ SECONDS = 20.0
 MEMORY_BYTES = 2 << 30
 PICTURES_PER_CHILD = 1000  # then a fresh one: memory that C libraries fragment comes back
 MAX_HEADER, MAX_BLOB = 1 << 20, 64 << 20
+KEPT_BUFFER_BYTES = 32 << 20
 START_SECONDS = 60.0
 ROOT = Path(__file__).resolve().parent.parent
 _LATE = gettext_noop("Decoding the picture took too long.")
@@ -233,7 +234,15 @@ class _Child:
 def _environment() -> dict[str, str]:
     """Nothing of the worker's secrets; one thread a child."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **kept,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # glibc: keep a picture's buffers for the next one. Else every picture pays 2,800 page faults, 5 ms of 39.
+        "MALLOC_MMAP_THRESHOLD_": str(KEPT_BUFFER_BYTES),
+        "MALLOC_TRIM_THRESHOLD_": str(2 * KEPT_BUFFER_BYTES),
+    }
 
 
 def _outcome(header: dict[str, Any], blobs: Blobs) -> Outcome:

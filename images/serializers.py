@@ -19,6 +19,7 @@ from images.access import Action, Principal, allowed
 from images.endpoint import moment
 from images.ingest import MAX_HASHES, MAX_TAGS
 from images.models import (
+    MOST_PER_MINUTE,
     ApiKey,
     Collection,
     Image,
@@ -81,7 +82,7 @@ def image_json(image: Image, findable: bool | None = None) -> dict[str, Any]:
         "colours": image.colours,
         "exif": image.exif,
         "state": "searchable" if findable and image.state == ImageState.READY else image.state,
-        "reason": image.reason,
+        "reason": image.told_reason,
         "moderation": image.moderation,
         "moderation_reason": image.moderation_reason,
         "trashed_at": moment(image.trashed_at),
@@ -134,6 +135,7 @@ def key_json(key: ApiKey) -> dict[str, Any]:
         "owner": {"id": str(key.owner.uid), "name": key.owner.name},
         "scopes": key.scopes,
         "collections": [str(one.uid) for one in key.collections.all()] if key.limited else None,
+        "rate": key.rate,
         "live": key.live,
         "created_at": moment(key.created_at),
         "expires_at": moment(key.expires_at),
@@ -248,6 +250,13 @@ class KeyForm(Strict):
         help_text="Null: all of them.",
     )
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    rate = serializers.IntegerField(
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=MOST_PER_MINUTE,
+        help_text="Requests per minute, where fewer than the server allows. Null: the server's limit.",
+    )
 
 
 class CollectionForm(Strict):
@@ -379,6 +388,9 @@ class KeySerializer(serializers.Serializer):
     owner = PersonSerializer()
     scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices))
     collections = serializers.ListField(child=serializers.UUIDField(), allow_null=True)
+    rate = serializers.IntegerField(
+        allow_null=True, help_text="Requests per minute; null: the server's limit."
+    )
     live = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)

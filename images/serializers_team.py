@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from images.duplicates import MOST_IN_GROUP, Group
+from images.duplicates import MOST_IN_GROUP, Group, Label
 from images.endpoint import moment
 from images.models import (
     AuditEvent,
@@ -229,8 +229,16 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
 
 
 class DuplicateGroupSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField(
+        [one.value for one in Label],
+        help_text="`same`: the same picture, resized or saved again. `similar`: another picture of the same.",
+    )
     distance = serializers.IntegerField(
-        help_text="Of 256 bits, how many differ at most between two neighbours."
+        allow_null=True,
+        help_text="Same: of 256 bits, how many differ at most between two neighbours.",
+    )
+    similarity = serializers.FloatField(
+        allow_null=True, help_text="Similar: the least cosine between two neighbours."
     )
     images = ImageSerializer(many=True, help_text="The best first.")
 
@@ -246,7 +254,12 @@ class DuplicatesSerializer(serializers.Serializer):
 
 
 def group_json(group: Group) -> dict[str, Any]:
-    return {"distance": group.distance, "images": images_json(group.images)}
+    return {
+        "kind": group.label.value,
+        "distance": group.distance,
+        "similarity": group.similarity,
+        "images": images_json(group.images),
+    }
 
 
 class KeepForm(Strict):

@@ -26,3 +26,6 @@ index_swapped = Signal()
 
 # Webhook deliveries wait.
 deliveries_changed = Signal()
+
+# Imports or exports wait.
+transfers_changed = Signal()

@@ -3,19 +3,43 @@ permission epoch, so that no cache outlives it. Callers have checked that the ac
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from images import audit
-from images.access import Rank, rank
-from images.models import Collection, CollectionGrant, Image, Membership, Role, Team, User, Visibility
+from images.access import Principal, Rank, rank
+from images.models import Collection, CollectionGrant, Image, Membership, Role, Team, Trust, User, Visibility
 from images.moderation import Conflict
 
+MOST_OWNED = 20
 COLLECTION_FIELDS = ("name", "description", "visibility", "moderation", "rerank_recency", "rerank_quality")
+
+
+def may_found(principal: Principal) -> bool:
+    """Who may make a new team: superusers, and where sign-up is open everybody. No key and no link does."""
+    person = principal.signed_in and principal.scopes is None
+    return person and (principal.superuser or bool(settings.SIGNUP_OPEN))
+
+
+def found(name: str, actor: User) -> Team:
+    """A new team with `actor` as its owner. Raises Conflict for somebody who owns 20; the caller asked `may_found`."""
+    with transaction.atomic():
+        # The user's row is the lock: the bound holds for requests that come at once, too.
+        User.objects.select_for_update().get(pk=actor.pk)
+        if not actor.is_superuser and actor.memberships.filter(role=Role.OWNER).count() >= MOST_OWNED:
+            raise Conflict(_("You own %d teams; that is enough for one person.") % MOST_OWNED)
+        slug = f"{slugify(name)[:40] or 'team'}-{secrets.token_hex(3)}"
+        team = Team.objects.create(name=name, slug=slug)
+        Membership.objects.create(team=team, user=actor, role=Role.OWNER, trust=Trust.TRUSTED)
+        audit.record("team.created", team, team=team, actor=actor, after={"name": name})
+    return team
 
 
 def rename(team: Team, name: str, actor: User) -> None:

@@ -32,6 +32,7 @@ from images.importing import Import, Report, is_picture
 from images.ingest import UploadRefused
 from images.models import ApiKey, Collection, Job, JobKind, JobState, User
 from images.moderation import Conflict
+from images.signals import transfers_changed
 
 log = structlog.get_logger(__name__)
 KINDS = (JobKind.IMPORT, JobKind.EXPORT)
@@ -114,6 +115,7 @@ def _ask(kind: JobKind, collection: Collection, principal: Principal, user: User
         )
         after = {"job": str(job.uid), "pictures": job.total}
         audit.record(f"collection.{kind}", collection, team=collection.team, actor=user, after=after)
+        transfers_changed.send(Job)
     return job
 
 

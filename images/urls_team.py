@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from images.views import duplicates, invitations, reports, shared, sharing, trail, webhooks
+from images.views import (
+    duplicates,
+    invitations,
+    prompts,
+    reports,
+    shared,
+    sharing,
+    trail,
+    transfers,
+    webhooks,
+)
 
 INVITATIONS = "teams/<uuid:uid>/invitations/"
 WEBHOOKS = "teams/<uuid:uid>/webhooks/"
@@ -21,6 +31,8 @@ urlpatterns = [
     path(
         f"{WEBHOOKS}<uuid:webhook_uid>/<uuid:delivery_uid>/resend/", webhooks.resend, name="delivery-resend"
     ),
+    path("teams/<uuid:uid>/prompts/", prompts.page, name="prompts"),
+    path("teams/<uuid:uid>/prompts/<uuid:prompt_uid>/remove/", prompts.remove, name="prompt-remove"),
     path("teams/<uuid:uid>/audit/", trail.page, name="audit"),
     path("teams/<uuid:uid>/audit/export/", trail.export, name="audit-export"),
     path(SHARING, sharing.page, name="sharing"),
@@ -30,6 +42,10 @@ urlpatterns = [
     path(f"{SHARING}members/<uuid:user_uid>/withdraw/", sharing.withdraw, name="grant-withdraw"),
     path("collections/<uuid:uid>/duplicates/", duplicates.page, name="duplicates"),
     path("collections/<uuid:uid>/duplicates/decide/", duplicates.decide, name="duplicates-decide"),
+    path("collections/<uuid:uid>/transfer/", transfers.page, name="transfer"),
+    path("collections/<uuid:uid>/transfer/import/", transfers.take_in, name="import"),
+    path("collections/<uuid:uid>/transfer/export/", transfers.take_out, name="export"),
+    path("jobs/<uuid:uid>/result/", transfers.result, name="job-result"),
     path("images/<uuid:uid>/report/", reports.page, name="image-report"),
     path("s/<str:token>/unlock/", shared.unlock, name="shared-unlock"),
     path("s/<str:token>/images/<uuid:uid>/", shared.picture, name="shared-image"),

@@ -83,13 +83,16 @@ def proxy_app(folder: Path, access_key: str, secret_key: str, region: str) -> Ca
     account, user = access_key.split(":")
     quiet = {"log_level": "ERROR", "swift_dir": str(folder)}
     patience = {"node_timeout": "30", "conn_timeout": "5"}
-    app: Callable[..., Any] = Application(quiet | patience | {"account_autocreate": "true"})
+    # CORS as a bucket for browser uploads needs it: anybody may ask, the signature in the link decides.
+    cors = {"cors_allow_origin": "*", "strict_cors_mode": "false"}
+    app: Callable[..., Any] = Application(quiet | patience | cors | {"account_autocreate": "true"})
     app.check_config()  # type: ignore[attr-defined]
+    s3_conf = {"location": region, "auth_pipeline_check": "false", "cors_preflight_allow_origin": "*"}
     filters = [
         (slo.filter_factory, {}),
         (copy.filter_factory, {}),
         (tempauth.filter_factory, {f"user_{account}_{user}": f"{secret_key} .admin"}),
-        (s3api.filter_factory, {"location": region, "auth_pipeline_check": "false"}),
+        (s3api.filter_factory, s3_conf),
         (listing_formats.filter_factory, {}),
         (gatekeeper.filter_factory, {}),
         (catch_errors.filter_factory, {}),

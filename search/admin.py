@@ -11,20 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from images import leases
+from images.admin_gate import Gated, ReachedFilter, ReadOnly
 from search import index, reindexing
-from search.models import CollectionIndex, Embedding, Generation, Space
+from search.models import CollectionIndex, Embedding, Generation, SavedSearch, Space
 from search.signals import vectors_changed
-
-
-class ReadOnly(admin.ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Space)
@@ -34,8 +24,9 @@ class SpaceAdmin(ReadOnly):
 
 @admin.register(Embedding)
 class EmbeddingAdmin(ReadOnly):
+    collection = "collection"
     list_display = ["image", "collection", "space", "state", "attempts", "error", "seq", "embedded_at"]
-    list_filter = ["state", "space", "collection"]
+    list_filter = ["state", "space", ("collection", ReachedFilter)]
     list_select_related = ["image", "collection", "space"]
     show_full_result_count = False
     exclude = ["vector"]
@@ -49,7 +40,8 @@ class EmbeddingAdmin(ReadOnly):
 
 
 @admin.register(CollectionIndex)
-class CollectionIndexAdmin(admin.ModelAdmin):
+class CollectionIndexAdmin(Gated):
+    collection = "collection"
     list_display = [
         "collection",
         "state",
@@ -103,7 +95,7 @@ class CollectionIndexAdmin(admin.ModelAdmin):
     def roll_back(self, request: HttpRequest, queryset: QuerySet[CollectionIndex]) -> None:
         for row in queryset:
             try:
-                generation = index.roll_back(row.collection)
+                generation = reindexing.roll_back(row.collection, request.user)  # type: ignore[arg-type]
             except index.IndexFault as error:
                 self.message_user(request, f"{row}: {error}", messages.ERROR)
                 continue
@@ -112,6 +104,7 @@ class CollectionIndexAdmin(admin.ModelAdmin):
 
 @admin.register(Generation)
 class GenerationAdmin(ReadOnly):
+    collection = "index__collection"
     list_display = [
         "index",
         "number",
@@ -125,3 +118,10 @@ class GenerationAdmin(ReadOnly):
     ]
     list_filter = ["state", "kind"]
     list_select_related = ["index__collection"]
+
+
+@admin.register(SavedSearch)
+class SavedSearchAdmin(ReadOnly):
+    list_display = ["name", "owner", "last_seen_at", "created_at"]
+    list_select_related = ["owner"]
+    search_fields = ["name", "owner__email"]

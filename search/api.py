@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404
+from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter
 from PIL import Image as Picture
@@ -16,12 +16,12 @@ from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from images.access import Action, require
+from images.access import Action, require, require_scope
 from images.api_collections import CollectionEndpoint
 from images.api_images import ImageEndpoint
 from images.api_jobs import visible_jobs
 from images.endpoint import Endpoint, operation
-from images.models import Image, JobKind
+from images.models import Image
 from images.moderation import Conflict
 from images.pagination import PARAMETERS, Order, page
 from images.problems import Problem
@@ -221,17 +221,19 @@ class JobCancel(Endpoint):
         Action.REINDEX,
         "jobs_cancel",
         "Cancel a job",
+        description="Your own imports and exports, and everything in collections that you manage. A key that may ask "
+        "for imports (`images:write`) or exports (`images:read`) may cancel its owner's, too.",
+        also=(Action.UPLOAD, Action.VIEW),
         responses={200: JobSerializer},
         tags=["jobs"],
         errors=[404],
     )
     def post(self, request: Request, uid: UUID) -> Response:
         job = self.find(visible_jobs(self.principal), uid)
-        if job.collection is None:
-            raise Http404
-        own_transfer = job.kind != JobKind.REINDEX and job.created_by_id == self.principal.user_id
-        if not own_transfer:
-            require(self.principal, Action.REINDEX, job.collection)
+        if not reindexing.may_cancel(job, self.principal):
+            # Where a scope is what is missing, the answer says which.
+            require_scope(self.principal, Action.REINDEX)
+            raise PermissionDenied(_("Your role does not allow this here."))
         if not reindexing.cancel(job, self.user):
             raise Conflict(_("This job is over already."))
         return Response(job_json(job))

@@ -8,9 +8,10 @@ class SearchConfig(AppConfig):
 
     def ready(self) -> None:
         from images import searchable
-        from search import embedding, metrics, receivers, transfer
+        from search import embedding, meaning, metrics, receivers, transfer
 
         receivers.connect()
+        meaning.connect()
         transfer.connect()
         metrics.register()
         searchable.tell(embedding.searchable_ids)

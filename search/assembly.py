@@ -21,7 +21,7 @@ Table = NDArray[Any]
 @dataclass(frozen=True)
 class Ranked:
     """Candidates of one space: rows of `ROW` [n], part similarities [n, p], when (Unix seconds) and how good each
-    picture is [n], and, where they were read, its vectors [n, d]."""
+    picture is [n], and, where they were read, its vectors [n, d]; the line (see `Curve.line`) of every part."""
 
     rows: Table
     parts: NDArray[np.float32]
@@ -29,6 +29,7 @@ class Ranked:
     good: NDArray[np.float64]
     vectors: NDArray[np.float32] | None
     calibration: Calibration
+    lines: tuple[tuple[float, float], ...]
 
     def take(self, places: NDArray[Any] | list[int]) -> Ranked:
         vectors = None if self.vectors is None else self.vectors[places]
@@ -39,10 +40,11 @@ class Ranked:
             self.good[places],
             vectors,
             self.calibration,
+            self.lines,
         )
 
 
-def assemble(lists: Sequence[Ranked], query: Query, depth: int) -> tuple[Table, NDArray[np.float16]]:
+def assemble(lists: Sequence[Ranked], query: Query, depth: int) -> tuple[Table, NDArray[np.float32]]:
     """One table in its final order, at most `depth` rows, with the part similarities beside it.
 
     Spreading and folding compare vectors, so they act only where all candidates come from one space.
@@ -55,7 +57,7 @@ def assemble(lists: Sequence[Ranked], query: Query, depth: int) -> tuple[Table, 
         whole = whole.take(np.argsort(groups, kind="stable"))
         groups = np.sort(groups)
     whole.rows["group"] = groups
-    return whole.rows, whole.parts.astype(np.float16)
+    return whole.rows, whole.parts
 
 
 def leaders(rows: Table) -> Table:
@@ -83,6 +85,7 @@ def _joined(lists: Sequence[Ranked]) -> Ranked:
         np.concatenate([one.good for one in lists]),
         None,
         lists[0].calibration,
+        (),
     )
 
 

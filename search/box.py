@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,10 +12,10 @@ from uuid import UUID
 
 from django.db.models import Count
 from django.urls import reverse
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from images import moments
 from images.access import Principal
 from images.models import Collection, Image, Tag, User
 from search import query_text
@@ -24,7 +25,7 @@ from search.ranking import WEAK
 from search.values import parse_moment, parse_number, show_number
 
 # Parameters of the page itself, which are no part of the question.
-OWN = frozenset({"live", "show", "divided", "csrfmiddlewaretoken"})
+OWN = frozenset({"live", "show", "divided", "saved", "csrfmiddlewaretoken"})
 # Filters with a menu of their own; what else narrows a question is shown as a chip and travels in hidden fields.
 MENUS = frozenset(
     {
@@ -86,6 +87,11 @@ class Box:
     def address(self) -> str:
         pairs = self.pairs if self.problem is None else [("q", self.rest), *self.pairs]
         return address_of(pairs)
+
+    @property
+    def parameters_only(self) -> str:
+        """What stands behind the question mark of the address."""
+        return self.address.partition("?")[2]
 
     @property
     def question(self) -> str:
@@ -265,7 +271,7 @@ def _span(after: str, before: str) -> str:
 
 def _day(value: str) -> str:
     try:
-        return date_format(parse_moment(value, ""), "j M Y") if value else ""
+        return moments.day(parse_moment(value, "")) if value else ""
     except QueryError:
         return value
 
@@ -340,7 +346,9 @@ def hits_of(results: Sequence[Result], *, ranked: bool, first: bool, divided: bo
                 "copies": result.copies,
                 "divider": divides,
                 "eager": first and place < EAGER,
+                "fresh": False,
                 "shares": shares_of(result),
+                "rescore": json.dumps(result.rescore) if result.rescore else "",
             }
         )
     return hits

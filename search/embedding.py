@@ -215,6 +215,7 @@ def moved(image: Image) -> None:
         collection=image.collection_id, fence=F("fence") + 1, lease_until=None
     )
     for row in rows.filter(state=EmbeddingState.DONE):
+        index.ensure_index(image.collection)  # a picture that is checked again was not enlisted above
         seq = index.hand_out_seq(image.collection_id, 1)
         Embedding.objects.filter(pk=row.pk).update(collection=image.collection_id, seq=seq)
 

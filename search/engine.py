@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from PIL import Image as Picture
@@ -21,12 +23,13 @@ from prometheus_client import Histogram
 from images.access import Principal
 from images.models import Collection, Image, Tag, User
 from search import languages
+from search.explaining import explain, rescoring
 from search.frozen import Frozen, digest, follow, freeze, latest, make_cursor, masked
 from search.keywords import FIELDS
-from search.query import Query, StoredImagePart, TextPart, UploadedImagePart, to_json
+from search.query import Query, StoredImagePart, TextPart, to_json
 from search.ranking import BANDS
 from search.retrieval import answer, gated, resolve, warm
-from search.scope import scope_of
+from search.scope import Place, Scope, scope_of
 
 __all__ = ["Page", "Result", "find", "found_ids", "similar", "warm"]
 
@@ -38,6 +41,8 @@ seconds = Histogram(
 )
 
 
+PLACE: Any = Image._meta.get_field("collection")
+UPLOADER: Any = Image._meta.get_field("uploader")
 NO_TAGS = Tag.objects.none()
 
 
@@ -63,10 +68,11 @@ class Clock:
         return {name: round(milliseconds, 2) for name, milliseconds in took.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Result:
     """One tile. `similarity` is the raw cosine (None where a picture was found by its words alone and has no vector);
-    `copies` counts the near-duplicates folded into it; `why` names what spoke for it."""
+    `copies` counts the near-duplicates folded into it; `why` names what spoke for it, `rescore`
+    is for the page (see `search.explaining`)."""
 
     image: Image
     similarity: float | None
@@ -76,6 +82,7 @@ class Result:
     why: tuple[str, ...]
     copies: int = 0
     explain: dict[str, Any] | None = None
+    rescore: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +102,10 @@ def find(query: Query, principal: Principal, *, uploads: Mapping[str, Picture.Im
     asked = digest(to_json(query.question()))
     if query.cursor:
         found, place = follow(query.cursor, asked, principal.rights_key)
-        return _page(found, place, query, principal, clock, {"vector": "hit", "results": "hit"})
-    found, cached = _frozen(query, principal, uploads or {}, asked, clock)
-    return _page(found, 0, query, principal, clock, cached)
+        return _page(found, place, query, principal, asked, clock, {"vector": "hit", "results": "hit"}, {})
+    scope = scope_of(query.collections, principal)
+    found, cached = _frozen(query, principal, uploads or {}, asked, scope, clock)
+    return _page(found, 0, query, principal, asked, clock, cached, scope.places)
 
 
 def similar(
@@ -109,15 +117,20 @@ def similar(
 
 def found_ids(query: Query, principal: Principal) -> list[int]:
     """Row ids of everything that a search of words and stored pictures has found, for counts over its results."""
-    found, _cached = _frozen(query, principal, {}, digest(to_json(query.question())), Clock())
+    scope = scope_of(query.collections, principal)
+    found, _cached = _frozen(query, principal, {}, digest(to_json(query.question())), scope, Clock())
     return [int(one) for one in found.rows["id"]]
 
 
 def _frozen(
-    query: Query, principal: Principal, uploads: Mapping[str, Picture.Image], asked: str, clock: Clock
+    query: Query,
+    principal: Principal,
+    uploads: Mapping[str, Picture.Image],
+    asked: str,
+    scope: Scope,
+    clock: Clock,
 ) -> tuple[Frozen, dict[str, str]]:
     """The frozen list that answers a query: a moments-old one where nothing has changed, else a new one."""
-    scope = scope_of(query.collections, principal)
     question = resolve(query, principal, uploads)
     key = digest(asked, scope.stamp, principal.rights_key, *question.stamp)
     if found := latest(key):
@@ -130,27 +143,30 @@ def _frozen(
 
 
 def _page(
-    found: Frozen, place: int, query: Query, principal: Principal, clock: Clock, cached: dict[str, str]
+    found: Frozen,
+    place: int,
+    query: Query,
+    principal: Principal,
+    asked: str,
+    clock: Clock,
+    cached: dict[str, str],
+    places: Mapping[int, Place],
 ) -> Page:
     """Tiles from `place` on that are still visible; what vanished meanwhile is skipped, so nothing repeats and
     nothing is missed."""
-    starts = np.flatnonzero(np.diff(found.rows["group"], prepend=-1))
-    ends = np.append(starts[1:], len(found.rows))
+    starts: list[int] = np.flatnonzero(np.diff(found.rows["group"], prepend=-1)).tolist()
+    ends, ids = [*starts[1:], len(found.rows)], found.rows["id"].tolist()
     results: list[Result] = []
     while place < len(starts) and len(results) < query.limit:
         upto = min(len(starts), place + query.limit)
         with clock.stage("gate"):
-            rows = _shown(found.rows["id"][starts[place] : ends[upto - 1]], query, principal)
+            rows = _shown(ids[starts[place] : ends[upto - 1]], query, principal, places)
         while place < upto and len(results) < query.limit:
-            tile = _tile(found, range(starts[place], ends[place]), rows, query)
+            tile = _tile(found, range(starts[place], ends[place]), ids, rows, query)
             results += [tile] if tile else []
             place += 1
     more = place < len(starts)
-    cursor = (
-        make_cursor(found.name, place, digest(to_json(query.question())), principal.rights_key)
-        if more
-        else None
-    )
+    cursor = make_cursor(found.name, place, asked, principal.rights_key) if more else None
     meta = {
         **found.about["meta"],
         "cache": cached,
@@ -160,26 +176,33 @@ def _page(
     return Page(tuple(results), found.tiles, more, cursor, found.about["bands"], meta)
 
 
-def _shown(ids: np.ndarray, query: Query, principal: Principal) -> dict[int, Image]:
+def _shown(
+    ids: list[int], query: Query, principal: Principal, known: Mapping[int, Place]
+) -> dict[int, Image]:
     """The last gate, and the rows that a page shows, with collection, uploader and tags at hand.
 
     Few collections and people stand behind many pictures, so each is read once and shared, which a join would not do.
     """
-    rows = gated(query, principal).in_bulk([int(one) for one in ids])
-    places = Collection.objects.in_bulk({row.collection_id for row in rows.values()})
-    people = User.objects.in_bulk({row.uploader_id for row in rows.values() if row.uploader_id})
+    rows = gated(query, principal).order_by().in_bulk(ids)
+    wanted = {row.collection_id for row in rows.values()}
+    places = {pk: known[pk].collection() for pk in wanted & known.keys()}
+    if others := wanted - known.keys():
+        places |= Collection.objects.order_by().in_bulk(others)
+    people = User.objects.order_by().in_bulk({row.uploader_id for row in rows.values() if row.uploader_id})
+    # A collection that was deleted between two of these reads took its pictures with it.
+    rows = {pk: row for pk, row in rows.items() if row.collection_id in places}
     tags = _tags(list(rows))
     for row in rows.values():
-        row.collection = places[row.collection_id]
-        if row.uploader_id:
-            row.uploader = people[row.uploader_id]
+        # As `select_related` leaves them; assigning would check every row's relation anew.
+        PLACE.set_cached_value(row, places[row.collection_id])
+        UPLOADER.set_cached_value(row, people.get(row.uploader_id))
         row._prefetched_objects_cache = {"tags": tags.get(row.pk, NO_TAGS)}  # type: ignore[attr-defined]
     return rows
 
 
 def _tags(ids: list[int]) -> dict[int, QuerySet[Tag]]:
     """What `image.tags.all()` answers, as `prefetch_related` would fill it, but only for pictures that have tags."""
-    pairs = list(Image.tags.through.objects.filter(image_id__in=ids).values_list("image_id", "tag_id"))
+    pairs = _tag_ids(ids) if ids else []
     known = (
         {tag.pk: tag for tag in Tag.objects.filter(pk__in={tag for _image, tag in pairs})} if pairs else {}
     )
@@ -191,48 +214,37 @@ def _tags(ids: list[int]) -> dict[int, QuerySet[Tag]]:
     return found
 
 
-def _tile(found: Frozen, places: range, rows: Mapping[int, Image], query: Query) -> Result | None:
+def _tag_ids(ids: list[int]) -> list[tuple[int, int]]:
+    """(image, tag) of pictures. By hand: putting this together for 50 ids costs the ORM five times the statement."""
+    table = connection.ops.quote_name(Image.tags.through._meta.db_table)
+    places = ", ".join(["%s"] * len(ids))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT image_id, tag_id FROM {table} WHERE image_id IN ({places})", ids)  # noqa: S608
+        return list(cursor.fetchall())
+
+
+def _tile(
+    found: Frozen, places: range, ids: list[int], rows: Mapping[int, Image], query: Query
+) -> Result | None:
     """The first visible picture of a group, with the count of its visible near-duplicates."""
-    visible = [place for place in places if int(found.rows["id"][place]) in rows]
+    visible = [place for place in places if ids[place] in rows]
     if not visible:
         return None
-    row = found.rows[visible[0]]
-    words = masked(int(row["fields"]), FIELDS)
-    meant = float(row["match"]) >= 2 * float(row["words"])
-    known = bool(np.isfinite(row["similarity"]))
+    row = found.row(visible[0])
+    words = masked(row.fields, FIELDS)
+    meant = row.match >= 2 * row.words
+    known = isfinite(row.similarity)
     return Result(
-        image=rows[int(row["id"])],
-        similarity=round(float(row["similarity"]), 4) if known else None,
-        match=round(float(row["match"]), 4),
-        band=BANDS[row["band"]],
-        score=round(float(row["score"]), 4),
+        image=rows[row.id],
+        similarity=round(row.similarity, 4) if known else None,
+        match=round(row.match, 4),
+        band=BANDS[row.band],
+        score=round(row.score, 4),
         why=(("meaning",) if known and meant else ()) + words,
         copies=len(visible) - 1,
-        explain=_explain(found, visible[0], query) if query.explain else None,
+        explain=explain(found, visible[0], query) if query.explain else None,
+        rescore=rescoring(found, visible[0], query) if query.explain else None,
     )
-
-
-def _explain(found: Frozen, place: int, query: Query) -> dict[str, Any]:
-    """The shares of a score, and the raw similarity of every part."""
-    row = found.rows[place]
-    parts = [
-        {**_named(part), "similarity": round(float(value), 3) if np.isfinite(value) else None}
-        for part, value in zip((*query.parts, *query.negatives), found.parts[place], strict=True)
-    ]
-    return {
-        "parts": parts[: len(query.parts)],
-        "negatives": parts[len(query.parts) :],
-        "negative": -round(float(row["negative"]), 4),
-        "recency": round(float(row["recency"]), 4),
-        "quality": round(float(row["quality"]), 4),
-        "words": {"share": round(float(row["words"]), 4), "fields": list(masked(int(row["fields"]), FIELDS))},
-    }
-
-
-def _named(part: TextPart | StoredImagePart | UploadedImagePart) -> dict[str, str]:
-    if isinstance(part, TextPart):
-        return {"text": part.text}
-    return {"image_id": str(part.image_id)} if isinstance(part, StoredImagePart) else {"upload": part.name}
 
 
 def _warnings(query: Query, found: Frozen) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import orjson
@@ -26,7 +26,7 @@ from prometheus_client import Counter
 
 from search.query import QueryError
 
-VERSION = 1
+VERSION = 2
 FROZEN_SECONDS = 30 * 60
 # How long the same question is answered from the same list; changes of tags, titles and approvals show after it.
 REUSED_SECONDS = 30
@@ -124,6 +124,9 @@ ROW = np.dtype(
         ("quality", "<f4"),
         ("negative", "<f4"),
         ("words", "<f4"),
+        ("lift", "<f4"),
+        ("judged", "<f4"),
+        ("space", "u1"),
         ("band", "u1"),
         ("fields", "u1"),
         ("group", "<i4"),
@@ -131,27 +134,49 @@ ROW = np.dtype(
 )
 
 
+class Row(NamedTuple):
+    """A row of `ROW` as plain numbers."""
+
+    id: int
+    similarity: float
+    match: float
+    score: float
+    recency: float
+    quality: float
+    negative: float
+    words: float
+    lift: float
+    judged: float
+    space: int
+    band: int
+    fields: int
+    group: int
+
+
 @dataclass(frozen=True)
 class Frozen:
     """A ranked list: rows of `ROW` [n] in their final order, the similarity of every part [n, p], and what is said
-    about the whole list. Rows of one `group` are one tile."""
+    about the whole list. Rows of one `group` are one tile; `judged` is NaN where no reranker looked."""
 
     rows: NDArray[Any]
-    parts: NDArray[np.float16]
+    parts: NDArray[np.float32]
     about: dict[str, Any]
     name: str = ""
 
     PREFIX: ClassVar[str] = f"loupe:found:{VERSION}:"
 
     def dumps(self) -> str:
-        body = [_pack(self.rows), _pack(self.parts.astype("<f2")), self.parts.shape[1], self.about]
+        body = [_pack(self.rows), _pack(self.parts.astype("<f4")), self.parts.shape[1], self.about]
         return orjson.dumps(body).decode()
 
     @classmethod
     def loads(cls, text: str, name: str) -> Frozen:
         rows, parts, width, about = orjson.loads(text)
         table = np.frombuffer(_unpack(rows), ROW)
-        return cls(table, np.frombuffer(_unpack(parts), "<f2").reshape(len(table), width), about, name)
+        return cls(table, np.frombuffer(_unpack(parts), "<f4").reshape(len(table), width), about, name)
+
+    def row(self, place: int) -> Row:
+        return Row._make(self.rows[place].item())
 
     @property
     def tiles(self) -> int:
@@ -159,7 +184,7 @@ class Frozen:
 
 
 def empty(about: dict[str, Any], parts: int) -> Frozen:
-    return Frozen(np.empty(0, ROW), np.empty((0, parts), np.float16), about)
+    return Frozen(np.empty(0, ROW), np.empty((0, parts), np.float32), about)
 
 
 def freeze(question: str, made: Frozen) -> Frozen:

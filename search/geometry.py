@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -103,9 +104,8 @@ class Geometry:
         """One picture, already upright, as float32 [3, height, width]."""
         small = self._resized(flat_rgb(self._middle(image)))
         values = np.asarray(small, dtype=np.uint8)
-        # In float64 up to the last step, as the reference processor rounds it.
-        scaled = (values * self.rescale - np.asarray(self.mean)) / np.asarray(self.std)
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+        levels = _levels(self.rescale, self.mean, self.std)
+        return np.stack([levels[channel][values[:, :, channel]] for channel in range(3)])
 
     def batch(self, images: Sequence[Image.Image]) -> np.ndarray:
         """float32 [n, 3, height, width]."""
@@ -144,6 +144,14 @@ class Geometry:
         height, width = self.output
         left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))
+
+
+@lru_cache(maxsize=16)
+def _levels(rescale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """float32 [3, 256]: what each 8-bit level becomes. In float64 up to the last step, as the reference processor
+    rounds it."""
+    levels = np.arange(256)[:, None] * rescale
+    return np.ascontiguousarray(((levels - np.asarray(mean)) / np.asarray(std)).T, dtype=np.float32)
 
 
 def flat_rgb(image: Image.Image) -> Image.Image:

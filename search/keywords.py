@@ -1,6 +1,6 @@
 """Words that stand on a picture: title, tags, caption, alternative text and file name.
 
-Postgres searches with its full text and the query's language; elsewhere plain `contains` does, on collections small
+Postgres searches with its full text in the query's language; elsewhere plain `contains` does, on collections small
 enough for it. Both only propose rows: how much of the question a row covers is measured here, the same for both.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import takewhile
+from operator import and_, or_
 
-from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import connections
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from images.models import Image
 from search.languages import guess
@@ -24,8 +27,16 @@ MOST_FOUND = 200
 MOST_SCANNED = 20_000
 FIELDS = ("title", "tags", "caption", "alt_text", "file_name")
 WORTH = {"title": 1.0, "tags": 1.0, "caption": 0.9, "alt_text": 0.9, "file_name": 0.8}
-CONFIGURATIONS = {"en": "english", "es": "spanish", "fr": "french", "de": "german", "it": "italian",
-                  "pt": "portuguese", "nl": "dutch", "ru": "russian"}  # fmt: skip
+# Languages whose inflections Postgres knows here; every other is searched word by word ("simple").
+CONFIGURATIONS = {"en": "english", "es": "spanish", "fr": "french", "de": "german"}
+# The words of a picture as the index of search/migrations/0005 holds them, in every language at once: nobody says in
+# which a title is written. It has to be the same expression, or Postgres reads every row. File names are taken apart
+# here, since Postgres takes "red-car.jpg" for the name of a computer.
+_TEXT = " || ' ' || ".join(
+    [f'"images_image"."{name}"' for name in ("title", "caption", "alt_text")]
+    + ["""translate("images_image"."file_name", '._-/', '    ')"""]
+)
+DOCUMENT = " || ".join(f"to_tsvector('{name}', {_TEXT})" for name in (*CONFIGURATIONS.values(), "simple"))
 _EMPTY = """
 a an and any are at by for from in is it my of on or our some that the this to with without near under over
 photo photos picture pictures image images photograph foto fotos imagen bild bilder jpg jpeg png gif webp
@@ -72,16 +83,27 @@ def found(texts: Sequence[str], rows: QuerySet[Image], size: int) -> list[Found]
 
 
 def _by_full_text(words: Sequence[str], text: str, rows: QuerySet[Image]) -> list[Image]:
-    """Any of the words in any field; tags by their names, since they live in another table."""
-    configuration = CONFIGURATIONS.get((guess(text) or ("en",))[0], "english")
-    asked = SearchQuery(words[0], config=configuration)
-    for word in words[1:]:
-        asked |= SearchQuery(word, config=configuration)
-    said = SearchVector("title", "caption", "alt_text", "file_name", config=configuration)
+    """Any of the words in any field, and tags by their names, which live in another table: asked one after the other,
+    for no index answers "or" across two tables. What holds all words is asked first, so that it is not lost among
+    many that hold one."""
+    document = RawSQL(DOCUMENT, [], output_field=SearchVectorField())  # noqa: S611 - a constant
+    said = rows.annotate(said=document)
+    every, some = _asked(words, text)
     tagged = Q()
     for word in words:
         tagged |= _tagged(word)
-    return _loaded(rows.annotate(said=said).filter(Q(said=asked) | tagged))
+    hits = _loaded(said.filter(said=every)) + _loaded(rows.filter(tagged))
+    if len(words) > 1:
+        hits += _loaded(said.filter(said=some))
+    return list({row.pk: row for row in hits}.values())
+
+
+def _asked(words: Sequence[str], text: str) -> tuple[SearchQuery, SearchQuery]:
+    """All of the words and any of them, each in the languages that the text may be in."""
+    guessed = [CONFIGURATIONS[one] for one in guess(text) if one in CONFIGURATIONS]
+    names = [*(guessed or CONFIGURATIONS.values()), "simple"]
+    each = [reduce(or_, (SearchQuery(word, config=name) for name in names)) for word in words]
+    return reduce(and_, each), reduce(or_, each)
 
 
 def _by_contains(words: Sequence[str], rows: QuerySet[Image]) -> list[Image]:

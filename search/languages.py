@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection
 
@@ -10,11 +11,13 @@ _HINTS = {
     "en": "the of and with on at in from near under over by is are a an to two three some red blue green white black",
     "es": "el los las una unos unas del con y sin sobre bajo en por para dos tres rojo roja azul verde blanco negro",
     "fr": "le les une des du avec et sans sur sous dans au aux chez près deux trois rouge bleu vert blanc noir",
-    "de": "der die das ein eine einen einem und mit ohne auf unter im am vor zwei drei rot blau grün weiß schwarz",
+    "de": "der das ein eine einen einem und mit ohne auf unter im beim vor zwei drei rot blau grün weiß schwarz",
     "it": "il gli uno della dello delle degli con senza sul sulla sotto nel nella due tre rosso verde bianco nero",
     "pt": "os umas uns dos das com sem sobre sob na nas nos ao dois três vermelho azul verde branco preto",
-    "nl": "de het een van met zonder op onder bij aan naast twee drie rood blauw groen wit zwart",
+    "nl": "het een van met zonder op onder bij aan naast twee drie rood blauw groen wit zwart",
 }
+# Names that English has taken over, with words of another language in them.
+_NAMES = re.compile(r"\b(?:los angeles|las vegas|los alamos|el paso|el capitan|el niño|le mans|les paul)\b")
 _WORDS = {language: frozenset(words.split()) for language, words in _HINTS.items()}
 # What a letter's Unicode name begins with → the languages written so.
 _SCRIPTS = {
@@ -44,7 +47,7 @@ def guess(text: str) -> tuple[str, ...]:
             if {"HIRAGANA", "KATAKANA"} & set(foreign)
             else _SCRIPTS[max(set(foreign), key=foreign.count)]
         )
-    words = set(text.lower().split())
+    words = set(_NAMES.sub(" ", text.lower()).split())
     hits = {language: len(words & known) for language, known in _WORDS.items()}
     most = max(hits.values())
     return tuple(language for language, count in hits.items() if count == most) if most else ()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import structlog
 from django.db import DatabaseError
-from django.db.models import Count, F, Min, QuerySet
+from django.db.models import F, Min, QuerySet
 from django.utils import timezone
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
@@ -16,11 +16,14 @@ from prometheus_client.registry import Collector
 
 from images import leases
 from images.models import Image, ImageState
-from search.models import CollectionIndex, Embedding, EmbeddingState
+from search.models import CollectionIndex, Embedding, EmbeddingState, IndexState
 
 log = structlog.get_logger(__name__)
 WINDOW = timedelta(hours=1)
 SAMPLE = 2000
+MOST_COLLECTIONS = 200
+QUANTILES = (0.5, 0.95)
+AGED = {"process": "uploaded_at", "embed": "created_at"}  # queue → since when its rows wait
 
 
 class QueueCollector(Collector):
@@ -28,7 +31,7 @@ class QueueCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            yield from [queue_depth(), oldest_seconds(), failures(), seconds_to_searchable()]
+            yield from [queue_depth(), oldest_seconds(), failures(), seconds_to_searchable(), live_recall()]
         except DatabaseError as error:
             log.warning("metrics_unavailable", error=str(error))
 
@@ -55,18 +58,40 @@ def oldest_seconds() -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "loupe_queue_oldest_seconds", "Age of the oldest waiting row", labels=["queue"]
     )
-    now = timezone.now()
-    for name, column in (("process", "uploaded_at"), ("embed", "created_at")):
-        oldest = queues()[name].aggregate(at=Min(column))["at"]
-        family.add_metric([name], (now - oldest).total_seconds() if oldest else 0)
+    for name in AGED:
+        family.add_metric([name], oldest_age(name))
     return family
+
+
+def oldest_age(name: str) -> float:
+    """Seconds that the oldest row of a queue has waited; 0 where none waits."""
+    oldest = queues()[name].aggregate(at=Min(AGED[name]))["at"]
+    return (timezone.now() - oldest).total_seconds() if oldest else 0.0
 
 
 def failures() -> GaugeMetricFamily:
     family = GaugeMetricFamily("loupe_failures", "Rows that were given up", labels=["queue"])
-    family.add_metric(["process"], Image.objects.filter(state=ImageState.REJECTED).count())
-    failed = Embedding.objects.filter(state=EmbeddingState.QUARANTINED).aggregate(n=Count("pk"))["n"]
-    family.add_metric(["embed"], failed)
+    for name, rows in given_up().items():
+        family.add_metric([name], rows.count())
+    return family
+
+
+def given_up() -> dict[str, QuerySet]:
+    return {
+        "process": Image.objects.present().filter(state=ImageState.REJECTED),  # type: ignore[attr-defined]
+        "embed": Embedding.objects.filter(state=EmbeddingState.QUARANTINED),
+        "index": CollectionIndex.objects.filter(state=IndexState.FAILED),
+    }
+
+
+def live_recall() -> GaugeMetricFamily:
+    """Of the collections whose live queries are sampled, the 200 with the lowest figures."""
+    family = GaugeMetricFamily(
+        "loupe_index_live_recall", "Recall@50 of replayed live queries", labels=["collection"]
+    )
+    measured = CollectionIndex.objects.filter(live_recall__isnull=False).order_by("live_recall")
+    for uid, recall in measured.values_list("collection__uid", "live_recall")[:MOST_COLLECTIONS]:
+        family.add_metric([str(uid)], recall or 0.0)
     return family
 
 
@@ -77,10 +102,15 @@ def seconds_to_searchable() -> GaugeMetricFamily:
         "From the upload's answer to its vector, last hour",
         labels=["quantile"],
     )
-    seconds = recent_seconds()
-    for quantile in (0.5, 0.95):
-        family.add_metric([str(quantile)], float(np.quantile(seconds, quantile)) if seconds else 0.0)
+    for quantile, seconds in searchable_quantiles().items():
+        family.add_metric([str(quantile)], seconds)
     return family
+
+
+def searchable_quantiles() -> dict[float, float]:
+    """Quantile → seconds; zeros where nothing became searchable in the last hour."""
+    seconds = recent_seconds()
+    return {quantile: float(np.quantile(seconds, quantile)) if seconds else 0.0 for quantile in QUANTILES}
 
 
 def recent_seconds() -> list[float]:

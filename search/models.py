@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from images.leases import Leased
-from images.models import Collection, Image
+from images.models import Collection, Image, User
 from images.models.base import Public
 
 
@@ -108,6 +108,10 @@ class CollectionIndex(Leased):
     )
     kind = models.CharField(_("kind"), max_length=12, blank=True, help_text=_("Empty: chosen by size."))
     target_recall = models.FloatField(_("target recall@50"), default=0.98)
+    # Of replayed live queries against the live generation; null where none was replayed yet.
+    live_recall = models.FloatField(_("live recall@50"), null=True, editable=False)
+    live_recall_count = models.PositiveIntegerField(_("replayed queries"), default=0, editable=False)
+    live_recall_at = models.DateTimeField(_("last replayed"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("collection index")
@@ -115,6 +119,22 @@ class CollectionIndex(Leased):
 
     def __str__(self) -> str:
         return str(self.collection)
+
+
+class RecallSample(models.Model):
+    """The vector of a live query that waits to be replayed exactly; deleted with the replay."""
+
+    index = models.ForeignKey(CollectionIndex, models.CASCADE, related_name="+")
+    space = models.ForeignKey(Space, models.CASCADE, related_name="+")
+    vector = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("recall sample")
+        verbose_name_plural = _("recall samples")
+
+    def __str__(self) -> str:
+        return f"{self.index} {self.created_at:%F %T}"
 
 
 class GenerationState(models.TextChoices):
@@ -154,3 +174,28 @@ class Generation(Public):
 
     def __str__(self) -> str:
         return f"{self.index} #{self.number}"
+
+
+class SavedSearch(Public):
+    """A question that somebody keeps, and what was strong in its answer when they looked at it last.
+
+    `address` holds the question as the parameters of its address; `seen` and `fresh` hold row ids: the strong matches
+    known to its owner, and those of them that the last look found new.
+    """
+
+    owner = models.ForeignKey(User, models.CASCADE, related_name="saved_searches", verbose_name=_("owner"))
+    name = models.CharField(_("name"), max_length=80)
+    address = models.TextField(_("question"))
+    seen = models.JSONField(default=list, editable=False)
+    fresh = models.JSONField(default=list, editable=False)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("saved search")
+        verbose_name_plural = _("saved searches")
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_saved_search_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

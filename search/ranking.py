@@ -22,6 +22,10 @@ BANDS = (STRONG, POSSIBLE, WEAK)
 RRF_K = 60
 # A robust spread of fewer or flatter vectors than this says nothing.
 LEAST_STD = 0.01
+# What of a match is left to a picture that surely shows what is not wanted: 1 − PENALTY.
+PENALTY = 0.9
+# How far below the strong band words on a picture can raise it: what it shows is for the model to say.
+BELOW_STRONG = 0.01
 # How many background vectors the calibrated prior is worth.
 PRIOR_COUNT = 40.0
 
@@ -71,6 +75,11 @@ class Curve:
         mean = share * background.mean + (1 - share) * self.mean
         return mean, max(share * background.std + (1 - share) * self.std, LEAST_STD)
 
+    def line(self, background: Background) -> tuple[float, float]:
+        """(a, b), b ≥ 0: against this background a similarity s matches with logistic(a + b · s)."""
+        mean, std = self.settled(background)
+        return self.bias - self.z * mean / std + self.spread * std, self.z / std + self.cosine
+
 
 # A model without stored calibration: the background alone. Among 2,000 pictures that do not match the best lies
 # near z = 3.3 by chance, so half-way is set above it; pictures resemble each other with a wider spread than words.
@@ -98,6 +107,11 @@ class Calibration:
         return [
             STRONG if one >= self.strong else POSSIBLE if one >= self.possible else WEAK for one in matches
         ]
+
+    @property
+    def ceiling(self) -> float:
+        """The greatest match that words alone can give."""
+        return self.strong - BELOW_STRONG
 
     def floor(self, band: str | None) -> float:
         """The least match that lies in `band` or above."""
@@ -128,9 +142,14 @@ class Calibration:
 
 def match(similarities: Floats, background: Background, curve: Curve) -> Floats:
     """Calibrated P(match) in 0–1 of similarities [n]; never falls where the similarity rises."""
-    values = np.asarray(similarities, np.float64)
-    mean, std = curve.settled(background)
-    return logistic(curve.bias + curve.z * (values - mean) / std + curve.cosine * values + curve.spread * std)
+    start, rise = curve.line(background)
+    return logistic(start + rise * np.asarray(similarities, np.float64))
+
+
+def placed(similarities: Floats, lines: Sequence[tuple[float, float]]) -> Floats:
+    """Matches [n, p] of the similarities [n, p] to every part, by the line of each; no vector (NaN), no match."""
+    starts, rises = np.asarray(lines, np.float64).reshape(-1, 2).T
+    return np.nan_to_num(logistic(starts + rises * np.asarray(similarities, np.float64)))
 
 
 def logistic(values: Floats) -> Floats:
@@ -153,9 +172,16 @@ def balance(weights: Sequence[float], backgrounds: Sequence[Background]) -> list
     return [weight / spread for weight, spread in zip(weights, spreads, strict=True)]
 
 
-def penalise(matches: Floats, unwanted: Floats, strength: float = 0.9) -> Floats:
-    """Matches [n] less what matches a negative [n]: subtraction in the vector alone leaves such pictures in."""
-    return np.asarray(matches) * (1.0 - strength * np.asarray(unwanted))
+def penalise(matches: Floats, unwanted: Floats, weights: Sequence[float]) -> Floats:
+    """Matches [n] less what matches the negatives [q, n]: subtraction in the vector alone leaves such pictures in.
+    A negative of weight 1 or more takes away all it can, a lighter one its share of that."""
+    taken = PENALTY * np.minimum(np.asarray(weights, np.float64), 1.0)
+    return np.asarray(matches) * np.prod(1.0 - taken[:, None] * np.asarray(unwanted), axis=0)
+
+
+def judged(matches: Floats, judgements: Floats) -> Floats:
+    """The mean of a match and of what a reranker says, where it looked (elsewhere NaN)."""
+    return np.where(np.isnan(judgements), matches, (np.asarray(matches) + np.nan_to_num(judgements)) / 2)
 
 
 # -- calibration from pairs ---------------------------------------------------------------------------------
@@ -260,13 +286,17 @@ def rrf(lists: Sequence[Sequence[int]], k: int = RRF_K) -> dict[int, float]:
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
 
-def lift(matches: Floats, evidence: Floats, ranks: Floats, most: float = 0.85, k: int = RRF_K) -> Floats:
-    """Matches [n] raised by words found: `evidence` 0–1 says how much of the question the words cover (0: none),
-    `ranks` their place in the keyword list, from 1. The share that is left to certainty is closed in proportion."""
-    share = (
-        most * np.asarray(evidence) ** 2 * (k + 1.0) / (k + np.maximum(np.asarray(ranks, np.float64), 1.0))
-    )
-    return 1.0 - (1.0 - np.asarray(matches, np.float64)) * (1.0 - share)
+def lift(evidence: Floats, ranks: Floats, most: float = 0.85, k: int = RRF_K) -> Floats:
+    """What words found close of the way from a match to certainty [n]: `evidence` 0–1 says how much of the question
+    they cover (0: none), `ranks` the place in the keyword list, from 1."""
+    return most * np.asarray(evidence) ** 2 * (k + 1.0) / (k + np.maximum(np.asarray(ranks, np.float64), 1.0))
+
+
+def lifted(matches: Floats, lifts: Floats, calibration: Calibration) -> Floats:
+    """Matches [n] raised by their lifts [n]. Words order what is strong; they make nothing strong that is not."""
+    matches = np.asarray(matches, np.float64)
+    limits = np.where(matches >= calibration.strong, 1.0, calibration.ceiling)
+    return np.maximum(matches, np.minimum(1.0 - (1.0 - matches) * (1.0 - np.asarray(lifts)), limits))
 
 
 # -- variety ------------------------------------------------------------------------------------------------

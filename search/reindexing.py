@@ -6,9 +6,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from images import audit
+from images.access import Action, Principal, allowed
 from images.models import Collection, Job, JobKind, JobState, User
 from search import index
-from search.models import CollectionIndex, Embedding, EmbeddingState
+from search.models import CollectionIndex, Embedding, EmbeddingState, Generation
 from search.signals import vectors_changed
 
 OPEN = (JobState.WAITING, JobState.RUNNING)
@@ -35,12 +36,32 @@ def request(collection: Collection, user: User | None) -> Job:
     return job
 
 
+def roll_back(collection: Collection, actor: User | None) -> Generation:
+    """The previous generation answers again. Raises `index.NothingToRollBackTo`."""
+    with transaction.atomic():
+        before = {"generation": index.status(collection).generation}
+        again = index.roll_back(collection)
+        after = {"generation": again.number}
+        audit.record(
+            "index.rolled_back", collection, team=collection.team, actor=actor, before=before, after=after
+        )
+    return again
+
+
+def may_cancel(job: Job, principal: Principal) -> bool:
+    """One's own import or export, and everything in collections that one manages. `job` is visible to `principal`."""
+    own = job.kind != JobKind.REINDEX and job.created_by_id == principal.user_id
+    return own or (job.collection is not None and allowed(principal, Action.REINDEX, job.collection))
+
+
 def cancel(job: Job, actor: User | None) -> bool:
     """Stop a job that is not over; what is built is dropped, what was live stays live. False where it was over."""
     with transaction.atomic():
         open_ = Job.objects.filter(pk=job.pk, state__in=OPEN)
         if not open_.update(state=JobState.CANCELLED, finished_at=timezone.now()):
             return False
+        if job.kind == JobKind.REINDEX and job.collection:
+            index.withdraw(job.collection)
         audit.record("job.cancelled", job, team=job.team, actor=actor)
     job.refresh_from_db()
     return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -45,7 +45,7 @@ from search.query import (
     compose,
     normalised,
 )
-from search.ranking import BANDS, Background, Calibration
+from search.ranking import BANDS, Background, Calibration, Curve, Floats
 from search.scope import Recent, Scope, forget_samples, matrix, sample
 from search.spaces import default_space
 
@@ -62,6 +62,7 @@ TEMPLATED_WORDS = 3
 Matrix = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[None]]
 text_vectors = TextVectors()
+_gates: Recent[QuerySet[Image]] = Recent(most=256, seconds=600)
 _allowed: Recent[NDArray[np.int64]] = Recent(most=16, seconds=30)
 
 
@@ -110,9 +111,16 @@ def resolve(query: Query, principal: Principal, uploads: Mapping[str, Picture.Im
 
 
 def gated(query: Query, principal: Principal) -> QuerySet[Image]:
-    """What may answer a query: visible to the principal, checked, and within the filters."""
-    ready = Image.objects.visible_to(principal).filter(state=ImageState.READY)
-    return narrow_by(ready, query.filters, principal)
+    """What may answer a query: visible to the principal, checked, and within the filters.
+
+    The statement is put together once for the same rights and filters; what it finds is asked anew every time.
+    """
+
+    def narrowed() -> QuerySet[Image]:
+        ready = Image.objects.visible_to(principal).filter(state=ImageState.READY)
+        return narrow_by(ready, query.filters, principal)
+
+    return _gates.get((principal.rights_key, query.filters), narrowed).all()
 
 
 def answer(question: Question, scope: Scope, stage: Stage) -> tuple[Frozen, bool]:
@@ -121,9 +129,12 @@ def answer(question: Question, scope: Scope, stage: Stage) -> tuple[Frozen, bool
     lists = [run.ranked() for run in runs]
     with stage("rank"):
         width = len(question.query.parts) + len(question.query.negatives)
-        about = {"meta": _meta(runs, scope), "languages": _languages(scope)}
+        about: dict[str, Any] = {"meta": _meta(runs, scope), "languages": _languages(scope)}
         if not lists:
             return empty({**about, "bands": ranking.band_counts(())}, width), True
+        about["spaces"] = [_reading(one) for one in lists]
+        for place, one in enumerate(lists):
+            one.rows["space"] = min(place, 255)
         rows, parts = assemble(lists, question.query, DEPTH)
         bands = ranking.band_counts(BANDS[code] for code in leaders(rows)["band"])
         return Frozen(rows, parts, {**about, "bands": bands}), all(run.known for run in runs)
@@ -234,7 +245,10 @@ class _Run:
         found = self._asked(probe, allowed)
         if allowed is None and len(found) < DEPTH <= len(self.proposed):
             # Pictures that this principal may not see took places: ask again among those that it may.
+            # What the answer says of itself stays that of the first time: it must not tell that there are such.
+            told = self.hits
             found = self._asked(probe, self._allowed_ids())
+            self.hits = told
         return found
 
     def _asked(self, probe: Matrix, allowed: NDArray[np.int64] | None) -> dict[int, float]:
@@ -280,7 +294,9 @@ class _Run:
             return _allowed.get(key, self._list_allowed)
 
     def _list_allowed(self) -> NDArray[np.int64]:
-        return np.fromiter(self.rows.order_by("pk").values_list("pk", flat=True).iterator(), np.int64)
+        ids = np.fromiter(self.rows.order_by("pk").values_list("pk", flat=True).iterator(), np.int64)
+        ids.setflags(write=False)  # so that the index may keep its bitmap
+        return ids
 
     # words and order
 
@@ -309,9 +325,10 @@ class _Run:
         rows["group"] = np.arange(len(ids))
         parts, own = self._similarities(ids, similarities, vectors)
         rows["similarity"] = own @ probe if own is not None else parts[:, 0]
-        meant, lost = self._match(parts, backgrounds)
-        matched = _lifted(rows, meant, ids, words)
-        matched = _reranked(self.question, ids, matched)
+        lines = tuple(self._curve(part).line(one) for part, one in zip(self._said, backgrounds, strict=True))
+        meant, lost = self._match(parts, lines)
+        matched = _lifted(rows, meant, ids, words, self.calibration)
+        matched = _reranked(self.question, rows, matched)
         shares = self._blend(ids, matched)
         rows["match"], rows["score"] = matched, shares.score
         rows["recency"], rows["quality"], rows["negative"] = shares.recency, shares.quality, lost
@@ -319,7 +336,7 @@ class _Run:
         facts = [self.facts[one] for one in ids]
         when = np.array([(fact.taken_at or fact.uploaded_at).timestamp() for fact in facts])
         return Ranked(
-            rows, parts, when, np.array([fact.quality or 0.0 for fact in facts]), own, self.calibration
+            rows, parts, when, np.array([fact.quality or 0.0 for fact in facts]), own, self.calibration, lines
         )
 
     def _similarities(
@@ -335,17 +352,19 @@ class _Run:
         full[[place for place, one in enumerate(ids) if one in places]] = own
         return full @ vectors.T, full
 
-    def _match(self, parts: Matrix, backgrounds: Sequence[Background]) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def _said(self) -> tuple[Part, ...]:
+        return (*self.query.parts, *self.query.negatives)
+
+    def _curve(self, part: Part) -> Curve:
+        return self.calibration.of("text" if isinstance(part, TextPart) else "image")
+
+    def _match(self, parts: Matrix, lines: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
         """Calibrated match [n] of the positive parts together, and what the negatives took from it."""
-        count, said = len(self.query.parts), (*self.query.parts, *self.query.negatives)
-        each = np.zeros((len(said), len(parts)))
-        for place, part in enumerate(said):
-            curve = self.calibration.of("text" if isinstance(part, TextPart) else "image")
-            each[place] = np.nan_to_num(ranking.match(parts[:, place], backgrounds[place], curve))
+        count = len(self.query.parts)
+        each = ranking.placed(parts, lines).T
         meant = ranking.combine(each[:count], [part.weight for part in self.query.parts])
-        if len(said) == count:
-            return meant, np.zeros(len(parts))
-        kept = ranking.penalise(meant, 1.0 - np.prod(1.0 - each[count:], axis=0))
+        kept = ranking.penalise(meant, each[count:], [part.weight for part in self.query.negatives])
         return kept, meant - kept
 
     def _blend(self, ids: Sequence[int], matched: np.ndarray) -> ranking.Shares:
@@ -364,34 +383,56 @@ class _Run:
 
 
 def _lifted(
-    rows: NDArray[Any], meant: np.ndarray, ids: Sequence[int], words: Mapping[int, keywords.Found]
-) -> np.ndarray:
+    rows: NDArray[Any],
+    meant: Floats,
+    ids: Sequence[int],
+    words: Mapping[int, keywords.Found],
+    calibration: Calibration,
+) -> Floats:
     """Matches raised by words found; notes the share and the fields in the rows."""
     if not words:
         return meant
     ranks = {one: rank for rank, one in enumerate(words, 1)}
     evidence = np.array([words[one].evidence if one in words else 0.0 for one in ids])
-    lifted = ranking.lift(meant, evidence, np.array([ranks.get(one, 1) for one in ids]))
-    rows["words"] = lifted - meant
+    rows["lift"] = ranking.lift(evidence, np.array([ranks.get(one, 1) for one in ids]))
+    raised = ranking.lifted(meant, rows["lift"], calibration)
+    rows["words"] = raised - meant
     rows["fields"] = [fields_mask(words[one].fields, keywords.FIELDS) if one in words else 0 for one in ids]
-    return lifted
+    return raised
 
 
-def _reranked(question: Question, ids: Sequence[int], matched: np.ndarray) -> np.ndarray:
-    """The hook for a slower, closer look at the first pictures: `LOUPE_RERANKER` names a callable that takes the
-    texts and the pictures and answers with a number in 0–1 for each. Off by default."""
-    path = getattr(settings, "LOUPE_RERANKER", "")
-    if not (path and question.texts and len(ids)):
+def _reranked(question: Question, rows: NDArray[Any], matched: Floats) -> Floats:
+    """The hook for a slower, closer look at the first pictures (`docs/search.md`), off by default. A reranker that
+    fails costs its opinion and not the search."""
+    rows["judged"] = np.nan
+    path = settings.LOUPE_RERANKER
+    if not (path and question.texts and len(rows)):
         return matched
     top = np.argsort(-matched, kind="stable")[:RERANKED]
-    rows = Image.objects.visible_to(question.principal).in_bulk([ids[place] for place in top])
-    places = [int(place) for place in top if ids[place] in rows]
-    judged = np.clip(
-        np.asarray(import_string(path)(question.texts, [rows[ids[place]] for place in places])), 0, 1
-    )
-    closer = matched.copy()
-    closer[places] = (matched[places] + judged) / 2
-    return closer
+    known = Image.objects.visible_to(question.principal).in_bulk(rows["id"][top].tolist())
+    places = [int(place) for place in top if int(rows["id"][place]) in known]
+    pictures = [known[int(rows["id"][place])] for place in places]
+    try:
+        said = np.asarray(_reranker(path)(question.texts, pictures), np.float64).reshape(len(places))
+    except Exception:
+        log.exception("reranker_failed", reranker=path)
+        return matched
+    rows["judged"][places] = np.clip(said, 0, 1)
+    return ranking.judged(matched, rows["judged"])
+
+
+@lru_cache(maxsize=4)
+def _reranker(path: str) -> Callable[[Sequence[str], Sequence[Image]], Any]:
+    """The callable of that name; a class is made once and its object called."""
+    found = import_string(path)
+    made: Callable[[Sequence[str], Sequence[Image]], Any] = found() if isinstance(found, type) else found
+    return made
+
+
+def _reading(one: Ranked) -> dict[str, Any]:
+    """How similarities of a space become matches for this question."""
+    cuts = one.calibration
+    return {"lines": one.lines, "strong": cuts.strong, "possible": cuts.possible, "ceiling": cuts.ceiling}
 
 
 def _age(fact: _Facts, by: str | None) -> float:

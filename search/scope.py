@@ -7,11 +7,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import numpy as np
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 from numpy.typing import NDArray
 
@@ -65,6 +65,16 @@ class Place(NamedTuple):
     space_id: int
     generation: int
     last_seq: int
+    sha256: str
+    team_id: int
+    name: str
+    visibility: str
+
+    def collection(self) -> Collection:
+        """As read with the scope; its other fields are read when somebody asks for them."""
+        known = {"id": self.pk, "uid": self.uid, "team_id": self.team_id, "name": self.name,
+                 "visibility": self.visibility, "permission_epoch": self.epoch}  # fmt: skip
+        return Collection.from_db(None, list(known), list(known.values()))
 
 
 @dataclass(frozen=True)
@@ -82,31 +92,37 @@ class Scope:
 
 COLUMNS = (
     "pk", "uid", "permission_epoch", "rerank_recency", "rerank_quality",
-    "index__space_id", "index__live__number", "index__last_seq",
+    "index__space_id", "index__live__number", "index__last_seq", "index__space__sha256",
+    "team_id", "name", "visibility",
 )  # fmt: skip
 
 
 def scope_of(wanted: Sequence[UUID], principal: Principal) -> Scope:
     """The scope of a search over the collections `wanted`, or over everything readable where none is named. Raises
     `UnknownItem` for a collection that does not exist for this principal."""
-    readable = Collection.objects.visible_to(principal)
-    if wanted:
-        readable = readable.filter(uid__in=wanted)
-    rows = list(readable.order_by("pk").values_list(*COLUMNS))
+    readable = _readable.get(principal.rights_key, lambda: _statement(principal))
+    rows = list(readable.filter(uid__in=wanted) if wanted else readable.all())
     known = {row[1] for row in rows}
     for number, uid in enumerate(wanted):
         if uid not in known:
             raise UnknownItem(f"/collections/{number}", _("There is no such collection."))
     # A collection without index row has no picture yet that could be found.
-    indexed = [Place._make((*row[:6], row[6] or 0, row[7])) for row in rows if row[5] is not None]
+    indexed = [Place._make((*row[:6], row[6] or 0, *row[7:])) for row in rows if row[5] is not None]
     return _compile(indexed, bool(wanted))
 
 
+# Put together once for the same rights, and asked anew every time.
+_readable: Recent[QuerySet[Collection, Any]] = Recent(most=256, seconds=600)
+
+
+def _statement(principal: Principal) -> QuerySet[Collection, Any]:
+    return Collection.objects.visible_to(principal).order_by("pk").values_list(*COLUMNS)
+
+
 def _compile(places: Sequence[Place], named: bool) -> Scope:
-    rows = Space.objects.in_bulk({place.space_id for place in places}) if places else {}
     spaces: dict[Space, list[int]] = {}
     for place in places:
-        spaces.setdefault(rows[place.space_id], []).append(place.pk)
+        spaces.setdefault(_space(place.space_id, place.sha256), []).append(place.pk)
     moving = [(place.pk, place.epoch, place.generation, place.last_seq, place.space_id) for place in places]
     measures = [(space.sha256, space.calibration) for space in spaces]
     return Scope(
@@ -116,6 +132,14 @@ def _compile(places: Sequence[Place], named: bool) -> Scope:
         sum(place.last_seq for place in places),
         named,
     )
+
+
+# A space never changes but for its calibration, which may take these seconds to be heeded.
+_spaces: Recent[Space] = Recent(most=64, seconds=10)
+
+
+def _space(pk: int, sha256: str) -> Space:
+    return _spaces.get((pk, sha256), lambda: Space.objects.get(pk=pk))
 
 
 _samples: Recent[NDArray[np.float32]] = Recent(most=16, seconds=600)
@@ -155,3 +179,4 @@ def matrix(ids: Sequence[int], space: Space) -> tuple[list[int], NDArray[np.floa
 
 def forget_samples() -> None:
     _samples.clear()
+    _spaces.clear()

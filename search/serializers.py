@@ -64,6 +64,8 @@ def index_json(status: IndexStatus) -> dict[str, Any]:
         "pending": status.pending,
         "delta": status.delta,
         "recall": status.recall,
+        "live_recall": status.live_recall,
+        "live_recall_queries": status.live_recall_count,
         "built_at": moment(status.built_at),
         "age_seconds": age,
         "space": {
@@ -249,6 +251,10 @@ class IndexSerializer(serializers.Serializer):
     pending = serializers.IntegerField(help_text="Pictures that wait for their vector.")
     delta = serializers.IntegerField(help_text="Vectors searched beside the generation.")
     recall = serializers.FloatField(allow_null=True, help_text="Measured at the build, against exact search.")
+    live_recall = serializers.FloatField(
+        allow_null=True, help_text="Of a sample of live queries; null where none was replayed."
+    )
+    live_recall_queries = serializers.IntegerField(help_text="How many live queries that is.")
     built_at = serializers.DateTimeField(allow_null=True)
     age_seconds = serializers.FloatField(allow_null=True)
     space = SpaceSerializer()

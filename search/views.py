@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.core.files import File
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,17 +16,18 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from PIL import Image as Picture
 
+from images import duplicates
 from images.access import Action, allowed, require
 from images.ingest import UploadRefused
 from images.models import Collection, Image, ImageState, Job, Moderation
 from images.views.collections import frame
 from images.views.request import Request
-from search import engine, index, reindexing, uploads
-from search.box import BLANK, Box, fixes, hits_of
+from search import engine, index, reindexing, saved, uploads
+from search.box import BLANK, Box, band_label, fixes, hits_of
 from search.embedding import searchable_ids
 from search.filters import narrow
 from search.models import Generation
-from search.query import MAX_LIMIT, Query, QueryError, UploadedImagePart
+from search.query import BANDS, MAX_LIMIT, Query, QueryError, UploadedImagePart
 from search.retrieval import SpaceUnavailable
 
 PAGE_SIZE = 50
@@ -43,9 +45,10 @@ def home(request: Request) -> HttpResponse:
     live = bool(box.first("live"))
     context: dict[str, Any] = {"filters": box.filters, "pills": box.pills, "live": live}
     context |= _answer(request, box) if box.asked else _browse(request, box)
+    context |= _kept(request, box, context.get("hits", []))
     if request.htmx and box.first("cursor"):
         return render(request, "search/_page.html", context)
-    context |= {"parts": box.parts, "rest": box.rest, "question": box.question}
+    context |= {"parts": box.parts, "rest": box.rest, "question": box.question, "box": box}
     if not live:
         context["choices"] = box.choices()
     if request.htmx:
@@ -69,12 +72,17 @@ def _answer(request: Request, box: Box) -> dict[str, Any]:
     divided = bool(box.first("divided"))
     hits = hits_of(page.results, ranked=query.sort == "relevance", first=not query.cursor, divided=divided)
     divided = divided or any(hit["band"] == "weak" for hit in hits)
+    lacking = not page.bands["strong"] and not query.cursor
+    ways_out = fixes(query) if lacking else []
     return {
         "page": page,
         "hits": hits,
         "took": page.meta["took_ms"]["total"],
         "is_sorted": query.sort != "relevance",
-        "fixes": [] if page.bands["strong"] or query.cursor else fixes(query) or box.suggestions(),
+        "orders": query.sort == "relevance" and not query.diversity,
+        "band_labels": [(band, band_label(band)) for band in BANDS],
+        "fixes": ways_out,
+        "suggestions": box.suggestions() if lacking and not ways_out else [],
         "more": _more(box, page, divided),
     }
 
@@ -90,6 +98,20 @@ def _browse(request: Request, box: Box) -> dict[str, Any]:
     except QueryError as error:
         return {"problem": error.message}
     return {"recent": list(narrowed.select_related("collection").order_by("-uploaded_at", "-id")[:PAGE_SIZE])}
+
+
+def _kept(request: Request, box: Box, hits: list[dict[str, Any]]) -> dict[str, Any]:
+    """The saved searches as chips where nothing is asked; behind one of them, what its last look found new."""
+    if not box.asked:
+        return {"saved_searches": request.user.saved_searches.all()[: saved.MOST]}
+    uid = box.first("saved")
+    kept = request.user.saved_searches.filter(uid=uid).first() if uid and _is_uid(uid) else None
+    if kept is None or kept.address != box.parameters_only:
+        return {}
+    fresh = saved.fresh_images(kept, [hit["image"] for hit in hits])
+    for hit in hits:
+        hit["fresh"] = hit["image"].pk in fresh
+    return {"saved": kept, "fresh_count": len(kept.fresh)}
 
 
 def _parameters(request: Request) -> dict[str, list[str]]:
@@ -122,6 +144,7 @@ def _more(box: Box, page: engine.Page, divided: bool) -> dict[str, Any]:
     shown = box.first("show")
     show = min((int(shown[:6]) if shown.isascii() and shown.isdigit() else PAGE_SIZE) + PAGE_SIZE, MAX_LIMIT)
     values = {"cursor": page.next_cursor, "show": show} | ({"divided": 1} if divided else {})
+    values |= {"saved": box.first("saved")} if box.first("saved") else {}
     return {"url": box.address, "vals": json.dumps(values), "show": show}
 
 
@@ -130,13 +153,14 @@ def _more(box: Box, page: engine.Page, divided: bool) -> dict[str, Any]:
 def similar(request: Request, uid: UUID) -> HttpResponse:
     """The strip under a picture."""
     image = get_object_or_404(Image.objects.visible_to(request.principal), uid=uid)
+    copies = duplicates.copies_of(image, request.principal)
     try:
         page = engine.similar(image, request.principal, limit=SIMILAR + 1)
     except (QueryError, SpaceUnavailable):
-        return render(request, "search/_similar.html", {"image": image, "hits": []})
+        return render(request, "search/_similar.html", {"image": image, "hits": [], "copies": copies})
     others = [result for result in page.results if result.image.pk != image.pk][:SIMILAR]
     hits = hits_of(others, ranked=False, first=False, divided=True)
-    return render(request, "search/_similar.html", {"image": image, "hits": hits})
+    return render(request, "search/_similar.html", {"image": image, "hits": hits, "copies": copies})
 
 
 @require_safe
@@ -147,7 +171,9 @@ def states(request: Request) -> JsonResponse:
     found = list(Image.objects.visible_to(request.principal).filter(uid__in=asked))
     ready = [image.pk for image in found if image.state == ImageState.READY]
     searchable = searchable_ids(ready) if ready else set()
-    told = {str(image.uid): {"state": _state(image, searchable), "reason": image.reason} for image in found}
+    told = {
+        str(image.uid): {"state": _state(image, searchable), "reason": image.told_reason} for image in found
+    }
     return JsonResponse({"states": told})
 
 
@@ -168,9 +194,14 @@ def _is_uid(value: str) -> bool:
 @require_safe
 @login_required
 def index_page(request: Request, uid: UUID) -> HttpResponse:
-    """The index of a collection: what answers, what waits, what was built; htmx gets the moving part alone."""
+    """The index of a collection: what answers, what waits, what was built; htmx gets the moving part alone.
+
+    For its managers: the counts include what is hidden from others.
+    """
     collection = _visible(request, uid)
-    jobs = list(Job.objects.filter(collection=collection).select_related("created_by")[:MOST_JOBS])
+    require(request.principal, Action.REINDEX, collection)
+    visible = Job.objects.visible_to(request.principal).filter(collection=collection)  # type: ignore[attr-defined]
+    jobs = list(visible.select_related("created_by")[:MOST_JOBS])
     context = {
         "index": index.status(collection),
         "generations": Generation.objects.filter(index__collection=collection)[:MOST_GENERATIONS],
@@ -196,12 +227,10 @@ def reindex(request: Request, uid: UUID) -> HttpResponse:
 @login_required
 def cancel(request: Request, uid: UUID) -> HttpResponse:
     """Stop a job; what was live stays live."""
-    visible = Collection.objects.visible_to(request.principal)
-    job = get_object_or_404(
-        Job.objects.filter(collection__in=visible).select_related("collection__team"), uid=uid
-    )
-    assert job.collection is not None  # the filter saw to it
-    require(request.principal, Action.REINDEX, job.collection)
+    visible = Job.objects.visible_to(request.principal).select_related("collection__team", "team")  # type: ignore[attr-defined]
+    job = get_object_or_404(visible, uid=uid)
+    if not reindexing.may_cancel(job, request.principal):
+        raise PermissionDenied
     if not reindexing.cancel(job, request.user):
         messages.error(request, _("The job was over already."))
     return redirect("images:jobs")

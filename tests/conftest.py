@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from PIL import Image as Pillow
 from rest_framework.test import APIClient
 
 from config.celery import app as celery_app
+from images import audit_guard
 from search import index
 
 SCOPES = (
@@ -28,7 +31,38 @@ SCOPES = (
     "moderation:write",
     "webhooks:write",
 )
+# Whole processes, every route × role, every hostile file, real models, trained lists: apart from the unit tests, which
+# should answer in a minute.
+SLOW = (
+    "tests/faults/",
+    "tests/images/test_direct.py",
+    "tests/images/test_hostile_files.py",
+    "tests/images/test_sandbox.py",
+    "tests/search/demo/test_model.py",
+    "tests/search/index/test_contract.py",
+    "tests/search/index/test_merge.py",
+    "tests/search/index/test_sampling.py",
+    "tests/search/test_clip.py",
+    "tests/search/test_encoders.py",
+    "tests/search/test_multilingual.py",
+    "tests/security/",
+    "tests/test_flow.py",
+    "tests/test_schema.py",
+)
 _colours = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Between some tests Django empties SQLite's tables row by row, which the audit log would refuse."""
+    if connection.vendor == "sqlite":
+        audit_guard.disconnect(apps.get_app_config("images"))
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +231,7 @@ def make_image(collection: Any, picture: Callable[..., bytes]) -> Callable[..., 
             "preview_key": keys["previews"],
             "state": "ready",
             "quality": 0.7,
+            "holds_place": bool(fields.get("gps")),
             **{f"{part}width": 48 for part in ("", "thumbnail_", "preview_")},
             **{f"{part}height": 32 for part in ("", "thumbnail_", "preview_")},
         }

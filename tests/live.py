@@ -38,13 +38,14 @@ class Live:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, data: Path, samples: int, **environment: str) -> Live:
-        """Start and wait until it says that it is ready."""
+    def start(cls, data: Path, samples: int | None = None, **environment: str) -> Live:
+        """Start and wait until it says that it is ready. `samples`: how many pictures; None: the whole gallery."""
         port = free_port()
         command = [sys.executable, "manage.py", "quickstart", "--port", str(port), "--data", str(data)]
+        command += [] if samples is None else ["--samples", str(samples)]
         log = (data / "quickstart.log").open("w")
         process = subprocess.Popen(
-            [*command, "--samples", str(samples)],
+            command,
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=log,
@@ -52,7 +53,11 @@ class Live:
             text=True,
         )
         live = cls(port, data, process)
-        live.until(lambda: "Loupe is ready" in live.output(), START_SECONDS, "the server to be ready")
+        try:
+            live.until(lambda: "Loupe is ready" in live.output(), START_SECONDS, "the server to be ready")
+        except BaseException:
+            live.stop()
+            raise
         return live
 
     def output(self) -> str:

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.contrib import admin as django_admin
 from django.urls import reverse
+from django.utils import timezone
 
 from images.models import AuditEvent, Image, Job
-from search.models import CollectionIndex, Embedding, Space
+from search.models import CollectionIndex, Embedding, Generation, Space
 
 pytestmark = pytest.mark.django_db
 MODELS = [model for model in django_admin.site._registry if model._meta.app_label in {"images", "search"}]
@@ -90,3 +91,91 @@ def test_secrets_are_not_shown(desk: Any, owner: Any, team: Any) -> None:
     key, _text = keys.issue(team, owner, "k", ["images:read"])
     page = desk.get(reverse("admin:images_apikey_change", args=[key.pk]))
     assert page.status_code == 200 and key.secret_hash not in page.content.decode()
+
+
+# ── Rights that the admin changes are told, and bounded, as on the team's own pages ─────────────────────────────
+
+
+def inline(prefix: str, *rows: dict[str, Any]) -> dict[str, Any]:
+    known = sum(bool(row.get("id")) for row in rows)
+    form = {f"{prefix}-TOTAL_FORMS": len(rows), f"{prefix}-INITIAL_FORMS": known}
+    return form | {f"{prefix}-{n}-{name}": value for n, row in enumerate(rows) for name, value in row.items()}
+
+
+def save_team(desk: Any, team: Any, *rows: dict[str, Any]) -> Any:
+    form = {"name": team.name, "slug": team.slug, "quota_bytes": team.quota_bytes}
+    return desk.post(reverse("admin:images_team_change", args=[team.pk]), form | inline("memberships", *rows))
+
+
+def row_of(membership: Any, **fields: Any) -> dict[str, Any]:
+    known = {"id": membership.pk, "team": membership.team_id, "user": membership.user_id,
+             "role": membership.role, "trust": membership.trust}  # fmt: skip
+    return known | fields
+
+
+def test_a_role_that_changes_is_told_to_the_team(
+    desk: Any, admin: Any, team: Any, owner: Any, viewer: Any
+) -> None:
+    held, own = viewer.memberships.get(), owner.memberships.get()
+    epoch = team.permission_epoch
+    save_team(desk, team, row_of(own), row_of(held, role="editor"))
+    event = AuditEvent.objects.get(action="member.changed")
+    assert (event.actor, event.team, event.before, event.after) == (
+        admin, team, {"role": "viewer", "trust": "check"}, {"role": "editor", "trust": "check"}
+    )  # fmt: skip
+    team.refresh_from_db()
+    assert team.permission_epoch > epoch
+    save_team(desk, team, row_of(own), row_of(held, DELETE="on"))
+    assert AuditEvent.objects.get(action="member.removed").before["role"] == "editor"
+
+
+@pytest.mark.parametrize("change", [{"role": "viewer"}, {"DELETE": "on"}])
+def test_the_last_owner_stays_in_the_admin_too(
+    desk: Any, team: Any, owner: Any, viewer: Any, change: Any
+) -> None:
+    own, other = owner.memberships.get(), viewer.memberships.get()
+    answer = save_team(desk, team, row_of(own, **change), row_of(other))
+    assert "A team needs an owner" in answer.content.decode() and owner.memberships.get().role == "owner"
+    save_team(desk, team, row_of(own, **change), row_of(other, role="owner"))
+    assert viewer.memberships.get().role == "owner"
+
+
+def test_suspending_is_told_to_every_team_of_the_person(
+    desk: Any, admin: Any, viewer: Any, team: Any
+) -> None:
+    membership = viewer.memberships.get()
+    form = {"email": viewer.email, "name": viewer.name, **inline("memberships", row_of(membership))}
+    address = reverse("admin:images_user_change", args=[viewer.pk])
+    assert desk.post(address, form).status_code == 302
+    viewer.refresh_from_db()
+    event = AuditEvent.objects.get(action="member.suspended")
+    assert not viewer.is_active and (event.actor, event.team) == (admin, team)
+    changed = AuditEvent.objects.get(action="admin.user.changed")
+    assert (changed.before["is_active"], changed.after["is_active"]) == (True, False)
+    desk.post(address, form | {"is_active": "on"})
+    assert AuditEvent.objects.filter(action="member.reinstated", team=team).exists()
+
+
+def test_a_picture_is_not_moved_past_the_rules(
+    desk: Any, make_image: Any, make_collection: Any, owner: Any
+) -> None:
+    image, elsewhere = make_image(uploader=owner), make_collection("Elsewhere")
+    form = {"title": "New", "caption": "", "alt_text": "", "collection": elsewhere.pk, "uploader": ""}
+    desk.post(reverse("admin:images_image_change", args=[image.pk]), form)
+    after = Image.objects.get(pk=image.pk)
+    assert (after.title, after.collection, after.uploader) == ("New", image.collection, owner)
+
+
+def test_going_back_to_a_generation_is_told(desk: Any, admin: Any, index: CollectionIndex) -> None:
+    live, before = (
+        Generation.objects.create(
+            index=index, space=index.space, number=n, kind="flat", state=state, key=f"indexes/{n}", count=0,
+            upto_seq=0, published_at=timezone.now(),
+        )
+        for n, state in ((2, "live"), (1, "retired"))
+    )  # fmt: skip
+    CollectionIndex.objects.filter(pk=index.pk).update(live=live)
+    act(desk, CollectionIndex, "roll_back", index)
+    event = AuditEvent.objects.get(action="index.rolled_back")
+    assert (event.actor, event.before, event.after) == (admin, {"generation": 2}, {"generation": 3})
+    assert before.number == 1

@@ -1,6 +1,9 @@
+# ruff: noqa: F811  (a fixture is an argument of its own name)
 """The committed description of the API is what the server says, and what the server does."""
 
+import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from config.wsgi import application
 from images.access import SCOPES
-from tests.security.test_matrix import world  # noqa: F401  (a fixture)
+from tests.security.conftest import world  # noqa: F401  (a fixture)
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "openapi.yaml"
 PROBLEM = "application/problem+json"
@@ -108,7 +111,11 @@ def test_the_docs_pages_files_are_there(client):
 
 NAMES = [name for name, _one in operations(yaml.safe_load(COMMITTED.read_text()))]
 PLACES = {"teams": "team", "collections": "collection", "images": "image", "jobs": "job"}
+REAL = ("key", "invitation", "webhook", "delivery", "share", "prompt")
 TOKEN = "t" * 32
+# What somebody without a session may be told: sign in, or that the request is no request.
+REFUSALS = {400, 401, 404, 406, 413, 415}
+LONG = int(os.environ.get("LOUPE_SCHEMA_EXAMPLES", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -122,21 +129,40 @@ def described(django_db_setup, django_db_blocker):
         signal.connect(close_old_connections)
 
 
+WHO = ("anonymous", "outsider", "viewer", "contributor", "editor", "manager", "owner", "key")
+
+
 @pytest.fixture
-def headers(world, api, key_client):  # noqa: F811
-    """How the owner of everything signs a request: by key, or where no key may, by session."""
-    owner = world["users"]["owner"]
-    key = {"Authorization": key_client(owner)._credentials["HTTP_AUTHORIZATION"]}
-    session = api(owner).cookies["sessionid"].value
-    return {False: key, True: {"Cookie": f"sessionid={session}; csrftoken={TOKEN}", "X-CSRFToken": TOKEN}}
+def signed(world, api, key_client):
+    """The headers by which everybody signs a request: a session, or for "key" one of the owner with every scope."""
+
+    def make(who):
+        if who == "anonymous":
+            return {}
+        if who == "key":
+            return {"Authorization": key_client(world["users"]["owner"])._credentials["HTTP_AUTHORIZATION"]}
+        session = api(world["users"][who]).cookies["sessionid"].value
+        return {"Cookie": f"sessionid={session}; csrftoken={TOKEN}", "X-CSRFToken": TOKEN}
+
+    return make
 
 
-def fuzz(name, described, world, headers, examples):  # noqa: F811
+@pytest.fixture(autouse=True)
+def unlimited(request, monkeypatch):
+    """Thousands of requests in a minute are what these tests are about."""
+    from images.throttling import PrincipalThrottle
+
+    monkeypatch.setattr(PrincipalThrottle, "get_rate", lambda self: "1000000/min")
+
+
+def fuzz(name, described, world, headers, examples):
+    """Send generated requests, three of four with the ids of things that are there; returns the statuses answered."""
     method, path = name.split(" ")
     operation = described[path][method]
-    person = operation.definition.raw.get("x-required-scope") is None
-    real = {name: str(world[name].uid) for name in ("key",)} | {"member": str(world["target"].uid)}
+    real = {name: str(world[name].uid) for name in REAL} | {"member": str(world["target"].uid)}
     real["uid"] = str(world[PLACES.get(path.split("/")[3], "team")].uid)
+    real = {name: value for name, value in real.items() if f"{{{name}}}" in path}
+    answered = Counter()
 
     @settings(
         max_examples=examples,
@@ -150,18 +176,33 @@ def fuzz(name, described, world, headers, examples):  # noqa: F811
     def run(case, is_real):
         if is_real:
             case.path_parameters = {**(case.path_parameters or {}), **real}
-        response = case.call(headers=headers[person])
+        response = case.call(headers=headers)
+        answered[response.status_code] += 1
         case.validate_response(response, checks=CHECKS)
 
     run()
+    return answered
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_request_surprises_the_server(name, described, world, headers):  # noqa: F811
-    fuzz(name, described, world, headers, examples=6)
+def test_no_request_surprises_the_server(name, described, world, signed):
+    """Signed as the owner of everything: by key, or where no key may, by session."""
+    method, path = name.split(" ")
+    person = described[path][method].definition.raw.get("x-required-scope") is None
+    fuzz(name, described, world, signed("owner" if person else "key"), examples=6)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_surprises_the_server(who, described, world, signed):
+    """Everybody, one generated request to every operation; what must not be answered is not."""
+    headers = signed(who)
+    answered = sum((fuzz(name, described, world, headers, examples=1) for name in NAMES), Counter())
+    assert sum(answered.values()) >= len(NAMES)
+    assert who != "anonymous" or set(answered) <= REFUSALS
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("name", NAMES)
-def test_no_request_surprises_the_server_for_long(name, described, world, headers):  # noqa: F811
-    fuzz(name, described, world, headers, examples=150)
+def test_nobody_surprises_the_server_for_long(name, who, described, world, signed):
+    fuzz(name, described, world, signed(who), examples=LONG)

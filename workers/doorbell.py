@@ -4,7 +4,7 @@ import structlog
 from django.db import transaction
 
 from images.faults import faultpoint
-from images.signals import deliveries_changed, images_changed
+from images.signals import deliveries_changed, images_changed, transfers_changed
 from search.signals import vectors_changed
 
 log = structlog.get_logger(__name__)
@@ -14,6 +14,7 @@ def connect() -> None:
     images_changed.connect(_images, dispatch_uid="workers.doorbell.images")
     vectors_changed.connect(_vectors, dispatch_uid="workers.doorbell.vectors")
     deliveries_changed.connect(_deliveries, dispatch_uid="workers.doorbell.deliveries")
+    transfers_changed.connect(_transfers, dispatch_uid="workers.doorbell.transfers")
 
 
 def ring(task_name: str, queue: str) -> None:
@@ -44,3 +45,7 @@ def _vectors(sender: object, kind: str, bulk: bool = False, **kwargs: object) ->
 
 def _deliveries(sender: object, **kwargs: object) -> None:
     ring("workers.tasks.deliver_webhooks", "maintenance")
+
+
+def _transfers(sender: object, **kwargs: object) -> None:
+    ring("workers.tasks.transfer_archives", "maintenance")

@@ -24,7 +24,7 @@ from django.db import connections
 
 from images.processing import close_pool
 from workers import lanes
-from workers.schedules import IDLE_SECONDS, LANES
+from workers.schedules import BESIDE, IDLE_SECONDS, LANES
 
 log = structlog.get_logger(__name__)
 JOIN_SECONDS = 30.0
@@ -69,9 +69,11 @@ def _is_prefork(consumer: Any) -> bool:
 def _start() -> None:
     queues = list(current_app.amqp.queues.consume_from)
     names = list(dict.fromkeys(lane for queue in queues for lane in LANES.get(queue, ())))
-    thread = threading.Thread(target=loop, args=(names, _stop), name="idle", daemon=True)
-    _threads.append(thread)
-    thread.start()
+    groups = [[name for name in names if name not in BESIDE], *([name] for name in names if name in BESIDE)]
+    for group in filter(None, groups):
+        thread = threading.Thread(target=loop, args=(group, _stop), name=f"idle-{group[0]}", daemon=True)
+        _threads.append(thread)
+        thread.start()
 
 
 def loop(names: list[str], stopped: threading.Event) -> None:

@@ -15,7 +15,7 @@ from images.processing import process_pending
 from images.transfer import run_due
 from images.webhooks import deliver_due
 from search.embedding import embed_pending
-from search.index import build_due
+from search.index import build_due, replay_samples
 
 STEPS: dict[str, Callable[[], int]] = {
     "process": process_pending,
@@ -23,6 +23,7 @@ STEPS: dict[str, Callable[[], int]] = {
     "build_indexes": build_due,
     "transfer": run_due,
     "webhooks": deliver_due,
+    "live_recall": replay_samples,
 }
 
 

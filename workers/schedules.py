@@ -19,6 +19,7 @@ ROUTES = {
     "workers.tasks.embed": {"queue": "interactive"},
     "workers.tasks.build_indexes": {"queue": "index"},
     "workers.tasks.deliver_webhooks": {"queue": "maintenance"},
+    "workers.tasks.transfer_archives": {"queue": "maintenance"},
     "workers.tasks.sweep": {"queue": "maintenance"},
     "workers.tasks.clean": {"queue": "maintenance"},
 }
@@ -33,6 +34,8 @@ LANES = {
     "interactive": ("process", "embed"),
     "bulk": ("process", "embed"),
     "index": ("build_indexes",),
-    "maintenance": ("transfer", "webhooks"),
+    "maintenance": ("transfer", "webhooks", "live_recall"),
 }
+# Looked after by a thread of its own: a message to another server waits for no build and no archive.
+BESIDE = ("webhooks",)
 IDLE_SECONDS = 5.0

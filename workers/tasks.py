@@ -32,6 +32,12 @@ def deliver_webhooks() -> None:
 
 
 @shared_task
+def transfer_archives() -> None:
+    if lanes.step("transfer"):
+        doorbell.ring("workers.tasks.transfer_archives", "maintenance")
+
+
+@shared_task
 def sweep() -> None:
     embedding.enlist_missing(uploaded_after=embedding.recently())
     doorbell.ring("workers.tasks.process", "bulk")

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from images import refusals
 from images.access import Principal
 from images.leases import Leased
 from images.models.base import Public
@@ -97,6 +98,8 @@ class Image(Public, Leased):
     colours = models.JSONField(default=list, editable=False)
     exif = models.JSONField(default=dict, editable=False)
     gps = models.JSONField(null=True, editable=False)
+    # Whether the original may tell where it was taken. True until its check has looked for that.
+    holds_place = models.BooleanField(default=True, editable=False)
 
     state = models.CharField(
         _("state"), max_length=10, choices=ImageState, default=ImageState.STORED, editable=False
@@ -131,6 +134,11 @@ class Image(Public, Leased):
 
     def __str__(self) -> str:
         return self.title or self.file_name
+
+    @property
+    def told_reason(self) -> str:
+        """Why it was refused, in the active language."""
+        return refusals.told(self.reason)
 
     @property
     def description(self) -> str:

@@ -1,9 +1,15 @@
 """Long work that people wait for: shown with its progress, cancelled, taken up again after a crash."""
 
+from __future__ import annotations
+
+from typing import ClassVar
+
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from images.access import Principal
 from images.leases import Leased
 from images.models.base import Public
 from images.models.collection import Collection
@@ -22,6 +28,14 @@ class JobState(models.TextChoices):
     DONE = "done", _("Done")
     FAILED = "failed", _("Failed")
     CANCELLED = "cancelled", _("Cancelled")
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def visible_to(self, principal: Principal) -> JobQuerySet:
+        """Of collections that the principal may read: its own jobs, and everybody's where it moderates."""
+        readable = self.filter(collection__in=Collection.objects.visible_to(principal))  # type: ignore[attr-defined]
+        mine = Q(created_by=principal.user_id) if principal.signed_in else Q(pk__in=[])
+        return readable.filter(mine | principal.moderated_q("collection__"))
 
 
 class Job(Public, Leased):
@@ -49,6 +63,8 @@ class Job(Public, Leased):
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     started_at = models.DateTimeField(_("started"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
+
+    objects: ClassVar[models.Manager[Job]] = JobQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("job")

@@ -1,5 +1,6 @@
 """API keys: only a hash of the secret is stored."""
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -7,6 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from images.models.base import Public
 from images.models.collection import Collection
 from images.models.team import Team, User
+
+MOST_PER_MINUTE = 100_000
 
 
 class Scope(models.TextChoices):
@@ -30,6 +33,13 @@ class ApiKey(Public):
     scopes = models.JSONField(_("scopes"), default=list)
     limited = models.BooleanField(_("limited to some collections"), default=False)
     collections = models.ManyToManyField(Collection, blank=True, verbose_name=_("only these collections"))
+    # Empty: the server's own limit, which is never exceeded.
+    rate = models.PositiveIntegerField(
+        _("requests per minute"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_PER_MINUTE)],
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)

@@ -8,6 +8,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from images import moments
+
 register = template.Library()
 
 
@@ -28,6 +30,11 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{round(share * 100)}\u00a0%"
 
 
+register.filter("day", moments.day)
+register.filter("month", moments.month)
+register.filter("moment", moments.moment)
+
+
 @register.filter
 def get(mapping: Any, key: Any) -> Any:
     """`mapping[key]`, or nothing."""
@@ -44,6 +51,12 @@ def initial(user: Any) -> str:
 def label_of(value: str, choices: Any) -> str:
     """The words of a TextChoices value."""
     return str(dict(choices).get(value, value))
+
+
+@register.filter
+def listed(value: Any) -> str:
+    """A list as its members with commas between; anything else as it reads."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @register.filter

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 
-from images import moderation, teams
+from images import moderation, multipart, teams
 from images.access import Action, Principal, Rank, allowed, require
 from images.forms import CollectionForm, NewCollectionForm
 from images.models import Collection, Image, ImageState, Moderation, Team
@@ -122,7 +122,12 @@ def upload(request: Request) -> HttpResponse:
     return render(
         request,
         "images/upload.html",
-        {"targets": targets, "wanted": wanted, "most_mb": settings.MAX_UPLOAD_BYTES // 1024**2},
+        {
+            "targets": targets,
+            "wanted": wanted,
+            "most_mb": settings.MAX_UPLOAD_BYTES // 1024**2,
+            "direct": multipart.available(),
+        },
     )
 
 
@@ -131,9 +136,14 @@ def _visible(request: Request, uid: UUID) -> Collection:
 
 
 def _listed(principal: Principal) -> list[Collection]:
-    found = Collection.objects.visible_to(principal).select_related("team")
-    seen = Count("images", filter=Q(images__trashed_at__isnull=True, images__state=ImageState.READY))
-    return list(found.annotate(pictures=seen).order_by("team__name", "name")[:MOST_COLLECTIONS])
+    """Each with the number of `pictures` in it that this principal may see."""
+    found = Collection.objects.visible_to(principal).select_related("team").order_by("team__name", "name")
+    rows = list(found[:MOST_COLLECTIONS])
+    seen = Image.objects.visible_to(principal).filter(state=ImageState.READY, collection__in=rows)
+    counts = dict(seen.order_by().values_list("collection").annotate(n=Count("pk")))
+    for row in rows:
+        row.pictures = counts.get(row.pk, 0)  # type: ignore[attr-defined]
+    return rows
 
 
 def _covers(principal: Principal, collections: list[int]) -> dict[int, list[Image]]:

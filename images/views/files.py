@@ -57,7 +57,7 @@ def original(request: Request, uid: UUID) -> HttpResponse:
 
 def download_key(image: Image, principal: Principal) -> str:
     """The original holds where it was taken: uploaders and editors get it, others the re-encoded preview then."""
-    if image.gps and not allowed(principal, Action.EDIT, image):
+    if image.holds_place and not allowed(principal, Action.EDIT, image):
         if not image.preview_key:
             raise Http404
         return image.preview_key

@@ -33,7 +33,14 @@ def managed_collection(request: Request, uid: UUID, action: Action = Action.MANA
 def team_frame(request: Request, team: Team, tab: str) -> dict[str, Any]:
     """What the head of every page of a team needs."""
     may_manage = allowed(request.principal, Action.MANAGE_TEAM, team)
-    return {"team": team, "may_manage": may_manage, "section": "team", "tab": tab}
+    may_moderate = allowed(request.principal, Action.MODERATE, team)
+    return {
+        "team": team,
+        "may_manage": may_manage,
+        "may_moderate": may_moderate,
+        "section": "team",
+        "tab": tab,
+    }
 
 
 def base_address(request: Request) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -16,11 +16,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from images import moderation
 from images.access import Action, Principal, allowed, require
-from images.forms import ImageForm, TagsField
+from images.forms import ImageForm
 from images.models import Collection, Image
 from images.views.request import Request
 
-MOST_AT_ONCE = 200
 QUALITY_LABELS = {
     "sharpness": gettext_lazy("Sharpness"),
     "exposure": gettext_lazy("Exposure"),
@@ -63,7 +62,7 @@ def trash(request: Request, uid: UUID) -> HttpResponse:
 @require_POST
 @login_required
 def restore(request: Request, uid: UUID) -> HttpResponse:
-    image = get_object_or_404(_trashed(request.principal), uid=uid)
+    image = get_object_or_404(trashed(request.principal), uid=uid)
     require(request.principal, Action.DELETE, image)
     try:
         moderation.restore(image, request.user)
@@ -73,61 +72,7 @@ def restore(request: Request, uid: UUID) -> HttpResponse:
     return redirect("images:image", uid=uid)
 
 
-@require_POST
-@login_required
-def bulk(request: Request) -> JsonResponse:
-    """Tag, trash or restore up to 200 pictures: `{done: [uid…], refused: n}`."""
-    change = {"tag": _add_tags, "trash": _trash, "restore": _restore}.get(request.POST.get("do", ""))
-    uids = request.POST.getlist("uid")[:MOST_AT_ONCE]
-    if change is None or not uids:
-        return JsonResponse({"detail": _("Nothing to do.")}, status=400)
-    done = change(request, uids)
-    return JsonResponse({"done": done, "refused": len(uids) - len(done)})
-
-
-def _add_tags(request: Request, uids: list[str]) -> list[str]:
-    names = TagsField().clean(request.POST.get("tags", ""))
-    done = []
-    for image in _allowed(request, Image.objects.visible_to(request.principal), uids, Action.EDIT):
-        kept = [tag.name for tag in image.tags.all()]
-        moderation.edit(image, request.user, tags=[*kept, *names])
-        done.append(str(image.uid))
-    return done
-
-
-def _trash(request: Request, uids: list[str]) -> list[str]:
-    found = _allowed(request, Image.objects.visible_to(request.principal), uids, Action.DELETE)
-    for image in found:
-        moderation.trash(image, request.user)
-    return [str(image.uid) for image in found]
-
-
-def _restore(request: Request, uids: list[str]) -> list[str]:
-    done = []
-    for image in _allowed(request, _trashed(request.principal), uids, Action.DELETE):
-        try:
-            moderation.restore(image, request.user)
-        except moderation.Conflict:
-            continue
-        done.append(str(image.uid))
-    return done
-
-
-def _allowed(request: Request, images: Any, uids: list[str], action: Action) -> list[Image]:
-    found = images.filter(uid__in=[uid for uid in uids if _is_uid(uid)]).select_related("collection__team")
-    ordered = found.prefetch_related("tags").order_by("pk")
-    return [image for image in ordered if allowed(request.principal, action, image)]
-
-
-def _is_uid(value: str) -> bool:
-    try:
-        UUID(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _trashed(principal: Principal) -> Any:
+def trashed(principal: Principal) -> Any:
     return moderation.in_trash(Collection.objects.visible_to(principal)).select_related("collection__team")
 
 

@@ -17,9 +17,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from images import keys, teams
 from images.access import Action, Principal, Rank, allowed, require
-from images.forms import KeyForm, MemberForm, NewMemberForm
+from images.forms import KeyForm, MemberForm, NewMemberForm, TeamForm
 from images.models import ApiKey, Collection, Job, JobState, Membership, Role, Team, Trust, User
 from images.moderation import Conflict
+from images.views.managed import team_frame
 from images.views.request import Request
 
 MOST_MEMBERS = 500
@@ -40,9 +41,26 @@ ROLES_EXPLAINED = [
 @login_required
 def index(request: Request) -> HttpResponse:
     found = list(_teams(request.principal)[:MOST_MEMBERS])
-    if len(found) == 1:
+    if len(found) == 1 and "all" not in request.GET:
         return redirect("images:team", uid=found[0].uid)
-    return render(request, "images/teams.html", {"teams": found, "section": "team"})
+    context = {"teams": found, "may_found": teams.may_found(request.principal), "section": "team"}
+    return render(request, "images/teams.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def new(request: Request) -> HttpResponse:
+    if not teams.may_found(request.principal):
+        raise PermissionDenied(_("On this server teams are made by its administrators."))
+    form = TeamForm(request.POST or None)
+    if form.is_valid():
+        try:
+            team = teams.found(form.cleaned_data["name"], request.user)
+            return redirect("images:team", uid=team.uid)
+        except Conflict as error:
+            form.add_error(None, str(error))
+    status = 422 if form.is_bound else 200
+    return render(request, "images/team_new.html", {"form": form, "section": "team"}, status=status)
 
 
 @require_safe
@@ -141,11 +159,20 @@ def api_keys(request: Request, uid: UUID) -> HttpResponse:
     """One's own keys in the team; a new one's secret is in the answer to its creation and nowhere else."""
     team = _visible(request, uid)
     require(request.principal, Action.MANAGE_KEYS, team)
-    form, secret = KeyForm(request.POST or None), ""
+    form, secret = _key_form(request, team, request.POST or None), ""
     if form.is_valid():
         name, scopes = form.cleaned_data["name"], form.cleaned_data["scopes"]
-        _key, secret = keys.issue(team, request.user, name, scopes, expires_at=form.expires_at())
-        form = KeyForm()
+        _key, secret = keys.issue(team, request.user, name, scopes, **form.terms())
+        form = _key_form(request, team)
+    return _keys_page(request, team, form, secret)
+
+
+def _key_form(request: Request, team: Team, data: Any = None) -> KeyForm:
+    places = Collection.objects.visible_to(request.principal).filter(team=team)  # type: ignore[attr-defined]
+    return KeyForm(data, places=places)
+
+
+def _keys_page(request: Request, team: Team, form: KeyForm, secret: str) -> HttpResponse:
     status = 422 if form.is_bound else 200
     context = {
         "keys": _keys(request, team),
@@ -155,6 +182,20 @@ def api_keys(request: Request, uid: UUID) -> HttpResponse:
         "base": _base(request),
     }
     return render(request, "images/keys.html", _frame(request, team) | context, status=status)
+
+
+@require_POST
+@login_required
+@never_cache
+def rotate_key(request: Request, uid: UUID) -> HttpResponse:
+    """A successor for one of one's own keys; its secret is in this answer and nowhere else."""
+    held = ApiKey.objects.select_related("team", "owner").filter(team__in=_teams(request.principal))
+    key = get_object_or_404(held, uid=uid, owner=request.user)
+    if not key.live:
+        messages.error(request, _("This key is expired or revoked: issue a new one."))
+        return redirect("images:keys", uid=key.team.uid)
+    _key, secret = keys.rotate(key, request.user)
+    return _keys_page(request, key.team, _key_form(request, key.team), secret)
 
 
 @require_POST
@@ -174,11 +215,9 @@ def revoke_key(request: Request, uid: UUID) -> HttpResponse:
 @require_safe
 @login_required
 def jobs(request: Request) -> HttpResponse:
-    """Long work in the collections that the reader sees; asks again while something runs."""
-    visible = Collection.objects.visible_to(request.principal)
-    rows = list(
-        Job.objects.filter(collection__in=visible).select_related("collection", "created_by")[:MOST_JOBS]
-    )
+    """One's own long work, and everybody's where the reader moderates; asks again while something runs."""
+    visible = Job.objects.visible_to(request.principal)  # type: ignore[attr-defined]
+    rows = list(visible.select_related("collection", "created_by")[:MOST_JOBS])
     running = any(job.state in (JobState.WAITING, JobState.RUNNING) for job in rows)
     template = "images/_jobs.html" if request.htmx else "images/jobs.html"
     return render(request, template, {"jobs": rows, "running": running, "section": "jobs"})
@@ -198,13 +237,12 @@ def _visible(request: Request, uid: UUID) -> Team:
 
 
 def _keys(request: Request, team: Team) -> list[ApiKey]:
-    """One's own; managers see everyone's, to be able to revoke them."""
+    """One's own, those that work first; managers see everyone's, to be able to revoke them."""
     found = ApiKey.objects.filter(team=team).select_related("owner")
     if not allowed(request.principal, Action.MANAGE_TEAM, team):
         found = found.filter(owner=request.user)
-    return list(found[:MOST_MEMBERS])
+    return sorted(found.prefetch_related("collections")[:MOST_MEMBERS], key=lambda key: not key.live)
 
 
 def _frame(request: Request, team: Team) -> dict[str, Any]:
-    may_manage = allowed(request.principal, Action.MANAGE_TEAM, team)
-    return {"team": team, "may_manage": may_manage, "section": "team"}
+    return team_frame(request, team, "")

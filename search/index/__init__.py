@@ -3,6 +3,7 @@
     hand_out_seq   a place in the collection's order, inside the transaction that finishes an embedding
     search         candidates from every collection asked, fresh pictures included; the caller's SQL gate decides
     build_due      merge, rebuild, verify and publish what is due (a worker's loop)
+    replay_samples the recall of live queries, where that is switched on (a worker's loop)
 
 The index proposes, the database decides: a hit may be gone, hidden or out of reach, so callers filter what comes back.
 """
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from django.conf import settings
 
-from search.index import rows
+from search.index import rows, sampling, tuning
 from search.index.builder import ProbeSource, build_due, build_next
 from search.index.catalog import (
     IndexStatus,
@@ -27,6 +29,7 @@ from search.index.catalog import (
     request_rebuild,
     roll_back,
     status,
+    withdraw,
 )
 from search.index.errors import (
     BadParameters,
@@ -42,7 +45,7 @@ from search.index.errors import (
 )
 from search.index.finder import Finder, Hits
 from search.index.view import Filter
-from search.models import Space
+from search.models import CollectionIndex, Space
 
 __all__ = [
     "BadParameters",
@@ -66,6 +69,7 @@ __all__ = [
     "ensure_index",
     "hand_out_seq",
     "merge_due",
+    "replay_samples",
     "request_rebuild",
     "reset",
     "roll_back",
@@ -73,6 +77,7 @@ __all__ = [
     "settle",
     "status",
     "vectors",
+    "withdraw",
 ]
 
 CHUNK = 5000
@@ -102,7 +107,23 @@ def search(
     """
     chosen = Filter(_ids(allowed), _ids(denied))
     known = space if isinstance(space, Space) else _space(space)
-    return _finder().search(collections, known, vectors, k, chosen, exact)
+    hits = _finder().search(collections, known, vectors, k, chosen, exact)
+    if hits.approximate and sampling.chosen():
+        sampling.keep(hits.approximate, known.pk, np.atleast_2d(vectors)[0])
+    return hits
+
+
+def replay_samples(limit: int = sampling.BATCH) -> int:
+    """Ask sampled live queries again, exactly and as usual, and keep each collection's live recall (a worker's loop).
+    Returns how many samples were taken."""
+    if settings.INDEX_LIVE_RECALL <= 0:
+        return 0
+
+    def ask(row: CollectionIndex, vector: np.ndarray, exact: bool) -> np.ndarray:
+        finder, nothing = _finder(), Filter(None, None)
+        return finder.search([row.collection_id], row.space, vector, tuning.DEPTH, nothing, exact).ids
+
+    return sampling.replay(ask, limit)
 
 
 @lru_cache(maxsize=64)
@@ -112,7 +133,9 @@ def _space(pk: int) -> Space:
 
 
 def _ids(given: np.ndarray | Sequence[int] | None) -> np.ndarray | None:
-    return None if given is None else np.asarray(given, dtype=np.int64).reshape(-1)
+    """The same object where it will do: bitmaps of arrays that cannot change are kept by identity."""
+    ids = None if given is None else np.asarray(given, dtype=np.int64)
+    return ids if ids is None or ids.ndim == 1 else ids.reshape(-1)
 
 
 def vectors(image_ids: Iterable[int], space: Space) -> dict[int, np.ndarray]:

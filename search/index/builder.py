@@ -18,18 +18,19 @@ from pathlib import Path
 import numpy as np
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from images import leases, storage
 from images.faults import faultpoint
 from images.models import Job, JobKind, JobState
 from images.signals import index_swapped
-from search.index import catalog, files, rows
-from search.index.errors import BadParameters, BuildCancelled, BuildFailed
-from search.index.manifest import SEGMENT_NAME, File, Manifest, RecallPoint
+from search.index import catalog, files, rows, sampling
+from search.index.errors import BadParameters, BuildCancelled, BuildFailed, IndexFault
+from search.index.manifest import SEGMENT_NAME, File, Manifest, RecallPoint, parse
 from search.index.planner import kind_for
 from search.index.probes import text_probes
-from search.index.segment import Built, Segment, build, engine_version
+from search.index.segment import Built, Segment, build, engine_version, open_segment
 from search.index.tuning import PROBES, text_like_probes, tune
 from search.models import (
     CollectionIndex,
@@ -47,6 +48,10 @@ PAGE = 2000
 SAMPLE = 4096
 CHECKED = 8
 SELF_SCORE = 0.99
+# A live recall this far below the target, of so many queries, asks for lists that are trained anew.
+DROP, ENOUGH = 0.01, 50
+# And so do lists of which this many times as many must be looked into as before, to reach the same recall.
+WORN = 1.5
 PUBLISH_TYPE = "application/octet-stream"
 # Text vectors of a space [n, d] to measure recall with; None where there are none.
 ProbeSource = Callable[[Space], np.ndarray | None]
@@ -62,13 +67,19 @@ def build_due(limit: int = 1, probes: ProbeSource = text_probes) -> int:
     claimed = leases.claim(CollectionIndex.objects.order_by("not_before", "id"), limit, LEASE)
     for row in claimed:
         build_next(row, probes)
+    _end_failed_jobs()
     return len(claimed)
 
 
 def build_next(row: CollectionIndex, probes: ProbeSource = text_probes) -> Generation | None:
     """Build and publish one generation for a claimed row; None where it failed or was cancelled (the row says why)."""
-    _clear_unfinished(row)
-    work = Build(row)
+    try:
+        _clear_unfinished(row)
+        work = Build(row)
+    except Exception as error:  # before there is a generation to abandon
+        log.exception("index_build_failed", index=row.pk)
+        leases.fail(row, f"{type(error).__name__}: {error}")
+        return None
     try:
         return work.run(probes)
     except leases.LostLease as error:
@@ -83,8 +94,7 @@ def build_next(row: CollectionIndex, probes: ProbeSource = text_probes) -> Gener
     except Exception as error:  # whatever it is, the lease must end with a reason that a person can read
         log.exception("index_build_failed", index=row.pk)
         work.abandon(str(error))
-        if leases.fail(row, f"{type(error).__name__}: {error}", permanent=isinstance(error, BadParameters)):
-            work.end_job(JobState.FAILED, str(error))
+        leases.fail(row, f"{type(error).__name__}: {error}", permanent=isinstance(error, BadParameters))
     return None
 
 
@@ -95,17 +105,30 @@ def _clear_unfinished(row: CollectionIndex) -> None:
     )
 
 
+def _open_jobs(row: CollectionIndex) -> QuerySet[Job]:
+    return Job.objects.filter(
+        collection=row.collection_id, kind=JobKind.REINDEX, state__in=(JobState.WAITING, JobState.RUNNING)
+    )
+
+
+def _end_failed_jobs() -> None:
+    """Whoever asked for a build that failed for good learns the reason, and may ask again."""
+    asked = Job.objects.filter(kind=JobKind.REINDEX, state__in=(JobState.WAITING, JobState.RUNNING))
+    for row in CollectionIndex.objects.filter(
+        state=IndexState.FAILED, collection__in=asked.values("collection")
+    ):
+        _open_jobs(row).update(
+            state=JobState.FAILED, finished_at=timezone.now(), error=row.error, errors=[row.error]
+        )
+
+
 class Build:
     """One build: its row, its generation, its temporary files and the job of whoever asked for it."""
 
     def __init__(self, row: CollectionIndex) -> None:
         self.row, self.live_id = row, row.live_id
         self.space = self._space()
-        self.job = Job.objects.filter(
-            collection=row.collection_id,
-            kind=JobKind.REINDEX,
-            state__in=(JobState.WAITING, JobState.RUNNING),
-        ).first()
+        self.job = _open_jobs(row).first()
         self.generation = self._announce()
 
     def _space(self) -> Space:
@@ -135,19 +158,59 @@ class Build:
             folder = Path(name)
             upto = self._upto()
             ids, vectors = self._snapshot(folder, upto)
-            kind = self.row.kind or kind_for(len(ids))
             path = folder / SEGMENT_NAME
-            built = build(path, kind, vectors, ids, threads=os.cpu_count() or 1, tick=self.tick)
+            manifest = self._built(path, upto, ids, vectors, probes)
             faultpoint("after_segment_build")
             with path.open("rb") as file:
                 storage.put(self.generation.key, file, PUBLISH_TYPE)
             faultpoint("after_segment_put")
-            segment = files.fetch(self.generation.key, File(SEGMENT_NAME, built.sha256, built.byte_size))
-            _verify(segment, ids, vectors)
-            manifest = self._measure(segment, built, kind, upto, vectors, probes)
+            _verify(files.fetch(self.generation.key, manifest.segment), ids, vectors)
             self.tick(len(ids))
             faultpoint("before_publish")
             return self._publish(manifest)
+
+    def _built(
+        self, path: Path, upto: int, ids: np.ndarray, vectors: np.ndarray, probes: ProbeSource
+    ) -> Manifest:
+        """The segment at `path`, measured: a copy of the live one with what is new, or trained anew where there is
+        nothing to copy, the collection has doubled, or the copy finds less than the live one did."""
+        kind = self.row.kind or kind_for(len(ids))
+
+        def halfway(done: int) -> None:
+            self.tick((len(ids) + done) // 2)
+
+        for like in dict.fromkeys((self._like(kind, len(ids)), None)):
+            path.unlink(missing_ok=True)
+            threads = os.cpu_count() or 1
+            built = build(path, kind, vectors, ids, like=like, threads=threads, tick=halfway)
+            if "nlist" in built.parameters:
+                built.parameters["trained"] = _trained(self.row.live) if like else len(ids)
+            segment = open_segment(path, built.sha256, verified=True)
+            manifest = self._measure(segment, built, kind, upto, vectors, probes)
+            if like and not self._worn(manifest):
+                break
+        return manifest
+
+    def _worn(self, copy: Manifest) -> bool:
+        """Whether the copied lists fit no longer: what was enough before falls short of the target by far."""
+        before = parse(self.row.live.manifest).effort if self.row.live else None
+        return copy.effort is None or before is None or copy.effort > WORN * before
+
+    def _like(self, kind: str, count: int) -> Segment | None:
+        """The live segment, where a merge may add to a copy of it. Who asks for a rebuild gets one from scratch."""
+        row, live = self.row, self.row.live
+        if self.job or live is None or (live.kind, live.space_id) != (kind, self.space.pk):
+            return None
+        measured = row.live_recall if row.live_recall_count >= ENOUGH else None
+        sound = measured is None or measured >= row.target_recall - DROP
+        if not sound or not count / 2 < _trained(live) < 2 * count:
+            return None
+        try:
+            about = parse(live.manifest)
+            return files.fetch(live.key, about.segment) if about.effort else None
+        except (IndexFault, storage.StorageError) as error:
+            log.warning("live_segment_not_copied", index=row.pk, error=str(error))
+            return None
 
     def _upto(self) -> int:
         catalog.forget(self.row)
@@ -164,7 +227,7 @@ class Build:
                 self._set_aside(page.damaged)
                 ids.extend(page.ids.tolist())
                 file.write(page.vectors.tobytes())
-                self.tick(len(ids))
+                self.tick(len(ids) // 2)  # the other half is the building
         return _sorted(np.frombuffer(ids, np.int64), raw, self.space.dimension)
 
     def _set_aside(self, damaged: list[int]) -> None:
@@ -219,7 +282,8 @@ class Build:
         row, now, generation = self.row, timezone.now(), self.generation
         shown = dict(manifest.parameters) | ({"effort": manifest.effort} if manifest.effort else {})
         with transaction.atomic():
-            if not CollectionIndex.objects.filter(pk=row.pk, live_id=self.live_id).update(live=generation):
+            mine = CollectionIndex.objects.filter(pk=row.pk, live_id=self.live_id)
+            if not mine.update(live=generation, **sampling.forgotten()):
                 raise leases.LostLease("another generation was published meanwhile")
             leases.finish(row, **self._finished_row())
             Generation.objects.filter(pk=generation.pk).update(
@@ -234,7 +298,7 @@ class Build:
                 published_at=now,
             )
             catalog.retire(row, generation)
-            self.end_job(JobState.DONE)
+            self._end_job()
             index_swapped.send(
                 Generation, collection=row.collection, generation=generation.number, count=manifest.count
             )
@@ -256,11 +320,16 @@ class Build:
             state=GenerationState.FAILED, error=reason[:2000]
         )
 
-    def end_job(self, state: JobState, error: str = "") -> None:
+    def _end_job(self) -> None:
         if self.job:
-            errors = [error] if error else []
             running = Job.objects.filter(pk=self.job.pk, state=JobState.RUNNING)
-            running.update(state=state, finished_at=timezone.now(), errors=errors)
+            running.update(state=JobState.DONE, finished_at=timezone.now())
+
+
+def _trained(live: Generation | None) -> int:
+    """How many rows the lists of this generation were trained for; 0 where it has none."""
+    known = live.manifest.get("parameters", {}).get("trained", 0) if live and live.manifest else 0
+    return known if isinstance(known, int) and live and live.kind.startswith("ivf") else 0
 
 
 def _sorted(ids: np.ndarray, raw: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:

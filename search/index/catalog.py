@@ -19,7 +19,7 @@ from images import storage
 from images.models import Collection
 from images.models.image import ImageState, Moderation
 from images.signals import index_swapped
-from search.index import files
+from search.index import files, sampling
 from search.index.errors import BadParameters, IndexFault, NothingToRollBackTo
 from search.index.segment import KINDS
 from search.models import (
@@ -55,6 +55,8 @@ class IndexStatus:
     pending: int
     delta: int
     recall: float | None
+    live_recall: float | None
+    live_recall_count: int
     built_at: datetime | None
     space: Space
     state: str
@@ -122,7 +124,8 @@ def forget(row: CollectionIndex) -> int:
     Called before a build reads its rows, so a picture that returns meanwhile is found in the delta.
     """
     placed = Embedding.objects.filter(collection=row.collection_id, seq__isnull=False)
-    gone = placed.exclude(pk__in=placed.filter(eligible()).values("pk"))
+    # Not "outside of the eligible": Postgres may compare every row with every other then, for hours.
+    gone = placed.filter(~eligible())
     return gone.update(seq=None)
 
 
@@ -146,17 +149,32 @@ def request_rebuild(
     return row
 
 
+def withdraw(collection: Collection) -> bool:
+    """No longer want a rebuild that nobody works on yet; False where there is none. What size, damage or a change of
+    model asks for stays wanted, or is so again with the next look."""
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now())
+    wanted = CollectionIndex.objects.filter(
+        free, collection=collection, state=IndexState.WANTED, next_space=None
+    )
+    return bool(wanted.update(state=IndexState.IDLE, attempts=0, not_before=None))
+
+
 def merge_due(row: CollectionIndex) -> bool:
-    """Whether the delta has outgrown the generation. The difference of the orders bounds the delta from above."""
+    """Whether the live generation is damaged, or its delta has outgrown it (bounded from above by the difference of
+    the orders)."""
     if row.live is None:
         return row.last_seq > 0
+    if row.live.state == GenerationState.FAILED:
+        return True
     return row.last_seq - row.live.upto_seq > max(MERGE_ROWS, MERGE_SHARE * row.live.count)
 
 
 def want_due() -> int:
-    """Want a build for every index whose delta has outgrown it; returns how many."""
-    outgrown = Q(live__isnull=True, last_seq__gt=0) | Q(
-        last_seq__gt=F("live__upto_seq") + MERGE_ROWS, live__isnull=False
+    """Want a build for every index that `merge_due` is true of; returns how many."""
+    outgrown = (
+        Q(live__isnull=True, last_seq__gt=0)
+        | Q(last_seq__gt=F("live__upto_seq") + MERGE_ROWS, live__isnull=False)
+        | Q(live__state=GenerationState.FAILED)
     )
     idle = CollectionIndex.objects.filter(outgrown, state=IndexState.IDLE).select_related("live")
     due = [row.pk for row in idle.iterator() if merge_due(row)]
@@ -179,6 +197,8 @@ def status(collection: Collection) -> IndexStatus:
         pending=rows.filter(state=EmbeddingState.WAITING, image__trashed_at__isnull=True).count(),
         delta=placed.filter(seq__gt=live.upto_seq if live else 0).count(),
         recall=live.recall if live else None,
+        live_recall=row.live_recall,
+        live_recall_count=row.live_recall_count,
         built_at=live.built_at if live else None,
         space=row.space,
         state=row.state,
@@ -205,7 +225,7 @@ def roll_back(collection: Collection) -> Generation:
         again = _copy(before)
         retire(row, again)
         CollectionIndex.objects.filter(pk=row.pk).update(
-            live=again, space=again.space_id, fence=F("fence") + 1, lease_until=None
+            live=again, space=again.space_id, fence=F("fence") + 1, lease_until=None, **sampling.forgotten()
         )
         index_swapped.send(Generation, collection=collection, generation=again.number, count=again.count)
     return again
@@ -258,7 +278,8 @@ def retire(row: CollectionIndex, successor: Generation) -> None:
 
 def collect_garbage() -> int:
     """Delete index files that nothing uses, and want a build where deleted pictures still lie in a generation after a
-    day. Returns how many files were deleted. Safe to run at any time and on every host."""
+    day; drop samples of queries that nobody replays. Returns how many files were deleted. Safe to run at any time and
+    on every host."""
     keep, checksums = set(), set()
     for row in CollectionIndex.objects.select_related("live").iterator():
         for generation in _in_use(row):
@@ -271,6 +292,7 @@ def collect_garbage() -> int:
             Generation.objects.filter(key=entry.key).exclude(state=GenerationState.LIVE).update(key="")
             storage.delete(entry.key)
             gone += 1
+    sampling.drop_old()
     return gone + files.clean(checksums)
 
 

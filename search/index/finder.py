@@ -37,7 +37,8 @@ class Hits:
     """Candidates, best first: `ids` int64 [q, k'] and `scores` f32 [q, k'], k' ≤ k, padded with id -1.
 
     `exact` says that nothing better exists; else `estimated_recall` is what was measured at build for this plan.
-    `generations` names the generation of each collection that answered (0: none built yet).
+    `generations` names the generation of each collection that answered (0: none built yet), `approximate` those whose
+    generation was not searched exactly.
     """
 
     ids: np.ndarray
@@ -46,6 +47,7 @@ class Hits:
     exact: bool
     estimated_recall: float
     generations: Mapping[int, int]
+    approximate: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,15 @@ class Finder:
             raise BadParameters(f"k must be from 1 to {MAX_K}, not {k}")
         queries = checked_queries(vectors, space.dimension)
         scope = self._scope(tuple(sorted(set(collections))), space)
-        found = [part for view in scope.single for part in view.search(queries, k, chosen, exact)]
+        found, approximate = [], []
+        for view in scope.single:
+            parts = view.search(queries, k, chosen, exact)
+            found += parts
+            if not all(part.plan.exact for part in parts):
+                approximate.append(view.collection_id)
         if scope.pack:
             found.append(_search_pack(scope.pack, scope.members, queries, k, chosen))
-        return _hits(found, k, len(queries), scope.generations)
+        return _hits(found, k, len(queries), scope.generations, tuple(approximate))
 
     def _scope(self, collections: tuple[int, ...], space: Space) -> Scope:
         if len(collections) <= FEW:
@@ -212,7 +219,9 @@ def _search_pack(
     return search_exactly(pack.segment, queries, k, mask)
 
 
-def _hits(found: list[Found], k: int, queries: int, generations: Mapping[int, int]) -> Hits:
+def _hits(
+    found: list[Found], k: int, queries: int, generations: Mapping[int, int], approximate: tuple[int, ...]
+) -> Hits:
     ids, scores = merged(found, k, queries)
     plans: list[Plan] = [part.plan for part in found]
     return Hits(
@@ -222,6 +231,7 @@ def _hits(found: list[Found], k: int, queries: int, generations: Mapping[int, in
         exact=all(plan.exact for plan in plans),
         estimated_recall=min((plan.estimated_recall for plan in plans), default=1.0),
         generations=generations,
+        approximate=approximate,
     )
 
 

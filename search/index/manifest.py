@@ -89,7 +89,7 @@ def _check(manifest: Manifest) -> None:
         "metric": manifest.metric == METRIC,
         "space": _sha256(manifest.space),
         "dimension": _whole(manifest.dimension) and 1 <= manifest.dimension <= 65_536,
-        "kind": manifest.kind in ("exact", "hnsw", "ivf", "ivf-flat"),
+        "kind": manifest.kind in ("exact", "hnsw", "ivf", "ivf-pq", "ivf-flat"),
         "count": _whole(manifest.count),
         "upto_seq": _whole(manifest.upto_seq),
         "engine": isinstance(manifest.engine, str) and len(manifest.engine) <= 80,

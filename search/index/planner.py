@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from search.index.manifest import RecallPoint
 
 EXACT_ROWS = 20_000
-HNSW_ROWS = 250_000
 # Below this many allowed rows the exact scan of the set is the cheaper plan at any size.
 SMALL_SET = 10_000
 MAX_EF = 4096
 # What one unit of effort costs, in rows of an exact scan (100k and 1M vectors of 512 components, one thread).
 HNSW_ROWS_PER_EF = 35
-IVF_ROW = 0.7
+LISTED_ROW = {"ivf": 0.7, "ivf-pq": 0.4, "ivf-flat": 2.0}
+# Who wants more than this share of everything is answered exactly: nearly every list would have to be looked into.
+MOST_WANTED = 1 / 40
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,13 @@ class Searchable:
 
 def kind_for(count: int) -> str:
     """The kind by size, where nobody asked for another."""
-    if count <= EXACT_ROWS:
-        return "exact"
-    return "hnsw" if count <= HNSW_ROWS else "ivf"
+    return "exact" if count <= EXACT_ROWS else "ivf-pq"
 
 
 def plan(segment: Searchable, k: int, allowed_count: int | None = None) -> Plan:
     """Choose the cheapest plan that keeps the tuned recall; `allowed_count` None means no filter."""
     exact = Plan("exact" if allowed_count is None else "filtered-exact", None, True, 1.0)
-    if segment.kind == "exact" or segment.effort is None or segment.count <= k:
+    if segment.kind == "exact" or segment.effort is None or k > MOST_WANTED * segment.count:
         return exact
     if allowed_count is None:
         effort = max(segment.effort, k) if segment.kind == "hnsw" else segment.effort
@@ -81,7 +80,7 @@ def _rows(segment: Searchable, effort: int) -> float:
     """Cost of an approximate search, in rows of an exact scan."""
     if segment.kind == "hnsw":
         return effort * HNSW_ROWS_PER_EF
-    return IVF_ROW * segment.count * effort / max(1, segment.nlist)
+    return LISTED_ROW[segment.kind] * segment.count * effort / max(1, segment.nlist)
 
 
 def recall_at(curve: Sequence[RecallPoint], effort: int) -> float:

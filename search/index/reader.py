@@ -105,7 +105,7 @@ class Reader:
             row = _generation(live_id, space)
             if row is None:  # of another space: not what is asked here
                 return replace(view, live_id=live_id)
-            future = self._loading[live_id] = self._pool.submit(opened, row)
+            future = self._loading[live_id] = self._pool.submit(prepared, row)
         if not future.done():
             return view
         self._loading.pop(live_id, None)
@@ -175,6 +175,13 @@ def opened(row: Generation) -> Base:
             f"generation {row.number}: the segment is not the one that the manifest describes"
         )
     return Base(row.pk, row.number, segment, about)
+
+
+def prepared(row: Generation) -> Base:
+    """Open a generation and read its approximate part, so that no query waits for it after the swap."""
+    base = opened(row)
+    base.segment.prepare()
+    return base
 
 
 def _over(base: Base, state: State, space: Space) -> View:

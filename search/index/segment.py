@@ -5,8 +5,9 @@
     64-aligned   flat  every vector as fp16 (scalar quantiser): the exact answer, and what `ann` is refined with
     64-aligned   ann   IVF lists or HNSW links (kind "exact" has none; HNSW links borrow `flat` as their storage)
 
-The file is mapped (a small one is read): pages come in as searches touch them and processes share them. This is the
-only module of the product that imports faiss, and it knows nothing of Django.
+The file is mapped (a small one is read): pages come in as searches touch them and processes share them. `ann` is read
+when it is first needed: lists cannot be searched where they lie in the file. This is the only module of the product
+that imports faiss, and it knows nothing of Django.
 """
 
 from __future__ import annotations
@@ -21,28 +22,40 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import structlog
 
+from search.index.codes import coded_axes
 from search.index.errors import BadParameters, DamagedSegment, NotFinite, UnorderedIds, WrongDimension
+from search.index.masks import Bitmap, mask_of
 
+log = structlog.get_logger(__name__)
 MAGIC = b"LOUPESEG"
 HEADER_BYTES = 4096
 ALIGNMENT = 64
 CHUNK = 8192
 FORMAT = 1
-KINDS = ("exact", "hnsw", "ivf", "ivf-flat")
+KINDS = ("exact", "hnsw", "ivf", "ivf-pq", "ivf-flat")
 # Bounds per parameter; `nlist` is also clamped to what can be trained from the vectors.
 PARAMETERS: dict[str, dict[str, tuple[int, int]]] = {
     "exact": {},
     "hnsw": {"m": (4, 128), "ef_construction": (8, 1000)},
     "ivf": {"nlist": (1, 1 << 17)},
+    "ivf-pq": {"nlist": (1, 1 << 17), "m": (1, 1024)},
     "ivf-flat": {"nlist": (1, 1 << 17)},
 }
 TRAINING_ROWS_PER_LIST = 64
 FEWEST_ROWS_PER_LIST = 39  # faiss warns below this, and the lists come out uneven
 REFINE_FACTOR = 2
+# 4-bit codes misjudge by more than 8-bit ones, so more of what they find is compared in full: this many at least, and
+# the more the larger the share of the lists that is looked into (measured at 100k and 1M vectors).
+REFINED_ROWS, REFINED_ROWS_PER_SHARE, REFINED_FACTOR = 300, 600, 3
+FEWEST_CODES = 64
 MAX_EFFORT = 1 << 17
+MOST_PLANS = 64
 # Smaller files are read, not mapped: a mapping holds a file descriptor, and there may be thousands of collections.
 READ_BYTES = 1 << 20
+# The engine also counts tables that it would compute from the lists: at 39 rows a list at most this many times them.
+TABLES = 8
 
 _READING = threading.Lock()
 
@@ -63,19 +76,6 @@ faiss: Any = _Engine()
 
 def engine_version() -> str:
     return f"faiss {faiss.__version__}"
-
-
-@dataclass(frozen=True)
-class Bitmap:
-    """A set of positions of one segment, packed one bit each (least significant bit first)."""
-
-    bits: np.ndarray
-    count: int
-
-    @classmethod
-    def from_mask(cls, mask: np.ndarray) -> Bitmap:
-        """`mask`: bool [n]."""
-        return cls(np.packbits(mask, bitorder="little"), int(np.count_nonzero(mask)))
 
 
 @dataclass(frozen=True)
@@ -100,35 +100,32 @@ def checked_queries(vectors: np.ndarray, dimension: int) -> np.ndarray:
     return array
 
 
-def mask_of(sorted_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """bool [n]: which of the rising `sorted_ids` occur in `wanted` (any order, unknown ids ignored)."""
-    if not len(sorted_ids) or not len(wanted):
-        return np.zeros(len(sorted_ids), dtype=bool)
-    low, high = int(sorted_ids[0]), int(sorted_ids[-1])
-    if high - low < max(65_536, 16 * len(sorted_ids)):
-        table = np.zeros(high - low + 1, dtype=bool)
-        offsets = wanted - low
-        table[offsets[(offsets >= 0) & (offsets <= high - low)]] = True
-        return table[sorted_ids - low]
-    return np.isin(sorted_ids, wanted)
-
-
 # ── Building ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def kind_parameters(kind: str, count: int, given: Mapping[str, int] | None = None) -> dict[str, int]:
+def kind_parameters(
+    kind: str, count: int, given: Mapping[str, int] | None = None, dimension: int = 512
+) -> dict[str, int]:
     """Defaults for `count` vectors overlaid with `given`. Raises BadParameters that names the field."""
     if kind not in KINDS:
         raise BadParameters(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    lists = {"ivf": round(4 * count**0.5), "ivf-flat": 256}
-    chosen = {"m": 32, "ef_construction": 80} if kind == "hnsw" else {}
-    if kind in lists:
-        chosen = {"nlist": lists[kind]}
+    defaults = {
+        "hnsw": {"m": 32, "ef_construction": 80},
+        "ivf": {"nlist": round(4 * count**0.5)},
+        "ivf-pq": {
+            "nlist": round(1.3 * count**0.5),
+            "m": min(dimension, max(FEWEST_CODES, dimension // 4)),
+        },
+        "ivf-flat": {"nlist": 256},
+    }
+    chosen = defaults.get(kind, {})
     for name, value in (given or {}).items():
         low, high = PARAMETERS[kind].get(name, (1, 0))
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise BadParameters(f"{kind}: {name} = {value!r} is unknown or not a whole number in its range")
         chosen[name] = value
+    if "m" in chosen and kind == "ivf-pq":
+        chosen["m"] = min(chosen["m"], dimension)
     if "nlist" in chosen:
         chosen["nlist"] = max(1, min(chosen["nlist"], count // FEWEST_ROWS_PER_LIST))
     return chosen
@@ -141,23 +138,27 @@ def build(
     ids: np.ndarray,
     *,
     parameters: Mapping[str, int] | None = None,
+    like: Segment | None = None,
     threads: int = 1,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Built:
     """Write a segment of `vectors` (fp16 or f32 [n, d], may be a memmap) under `ids` (int64 [n], rising).
 
-    Flushed to the disk on return. `tick(rows done)` is called often; what it raises ends the build.
+    Flushed to the disk on return. `tick(rows done)` is called often; what it raises ends the build. With `like`, an
+    earlier segment of the same kind, lists are not trained anew: the rows are added to a copy of its own.
     Raises UnorderedIds, NotFinite, WrongDimension, BadParameters.
     """
     if vectors.ndim != 2 or vectors.shape[0] != len(ids) or vectors.shape[1] < 1:
         raise WrongDimension(f"{len(ids)} ids came with vectors of shape {vectors.shape}")
     if len(ids) > 1 and not (np.diff(ids) > 0).all():
         raise UnorderedIds("row ids must rise strictly")
-    chosen = kind_parameters(kind, len(ids), parameters)
+    chosen = kind_parameters(kind, len(ids), parameters, int(vectors.shape[1]))
+    if like is not None and "nlist" in chosen:
+        chosen["nlist"] = like.nlist
     faiss.omp_set_num_threads(threads)
     try:
         with path.open("wb") as file:
-            _write(file, kind, vectors, ids, chosen, tick)
+            _write(file, kind, vectors, ids, chosen, like, tick)
     finally:
         faiss.omp_set_num_threads(1)
     return Built(digest(path), path.stat().st_size, len(ids), chosen)
@@ -169,15 +170,16 @@ def _write(
     vectors: np.ndarray,
     ids: np.ndarray,
     parameters: dict[str, int],
+    like: Segment | None,
     tick: Callable[[int], None],
 ) -> None:
     file.write(b" " * HEADER_BYTES)
     sections = {"ids": _section(file, lambda: file.write(np.ascontiguousarray(ids, "<i8").tobytes()))}
     flat = _flat(vectors)
     sections["flat"] = _section(file, lambda: faiss.write_index(flat, faiss.PyCallbackIOWriter(file.write)))
-    if kind != "exact" and len(ids):
-        ann = _approximate(kind, vectors, parameters)
-        _add(ann, vectors, tick)
+    if kind != "exact" and len(ids) and not (kind == "ivf-pq" and parameters["nlist"] == 1):
+        ann, held = like.grown(ids, vectors) if like else (_approximate(kind, vectors, parameters), 0)
+        _add(ann, vectors[held:], tick)
         flags = faiss.IO_FLAG_SKIP_STORAGE if kind == "hnsw" else 0
         sections["ann"] = _section(
             file, lambda: faiss.write_index(ann, faiss.PyCallbackIOWriter(file.write), flags)
@@ -187,6 +189,7 @@ def _write(
         "kind": kind,
         "count": len(ids),
         "dimension": int(vectors.shape[1]),
+        "nlist": parameters.get("nlist", 0),
         "sections": sections,
     }
     file.seek(0)
@@ -227,6 +230,8 @@ def _approximate(kind: str, vectors: np.ndarray, parameters: dict[str, int]) -> 
         graph.hnsw.efConstruction = parameters["ef_construction"]
         return graph
     nlist, coarse = parameters["nlist"], faiss.IndexFlatIP(dimension)
+    if kind == "ivf-pq":
+        return _coded(_training_rows(vectors, nlist), nlist, parameters["m"])
     if kind == "ivf":
         eight_bit = faiss.ScalarQuantizer.QT_8bit
         lists = faiss.IndexIVFScalarQuantizer(coarse, dimension, nlist, eight_bit, metric, False)
@@ -234,6 +239,25 @@ def _approximate(kind: str, vectors: np.ndarray, parameters: dict[str, int]) -> 
         lists = faiss.IndexIVFFlat(coarse, dimension, nlist, metric)
     lists.train(_training_rows(vectors, nlist))
     return lists
+
+
+def _coded(sample: np.ndarray, nlist: int, codes: int) -> Any:
+    """Lists of 4-bit product codes of what a vector has beyond its list's centroid, trained with `sample` [n, d]."""
+    sample, dimension = np.resize(sample, (max(len(sample), 1000), sample.shape[1])), sample.shape[1]
+    clusters = faiss.Kmeans(
+        dimension, nlist, niter=10, spherical=True, max_points_per_centroid=TRAINING_ROWS_PER_LIST
+    )
+    clusters.train(sample)
+    axes = coded_axes(sample - clusters.centroids[clusters.assign(sample)[1]], codes)
+    coarse = faiss.IndexFlatIP(2 * codes)
+    coarse.add(np.ascontiguousarray(clusters.centroids @ axes.T))
+    lists = faiss.IndexIVFPQFastScan(coarse, 2 * codes, nlist, codes, 4, faiss.METRIC_INNER_PRODUCT)
+    lists.by_residual = True
+    lists.train(np.ascontiguousarray(sample @ axes.T))
+    turn = faiss.LinearTransform(dimension, 2 * codes, False)
+    faiss.copy_array_to_vector(axes.ravel(), turn.A)
+    turn.is_trained = True
+    return faiss.IndexPreTransform(turn, lists)
 
 
 def _add(index: Any, vectors: np.ndarray, tick: Callable[[int], None]) -> None:
@@ -307,19 +331,21 @@ class Segment:
         self.dimension: int = header["dimension"]
         start, size = header["sections"]["ids"]
         self.ids: np.ndarray = raw[start : start + size].view("<i8")
+        self._plans: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._name, self._nlist = name, int(header.get("nlist", 0))
         self._flat = self._read(header["sections"]["flat"], name)
         self._ann: Any = None
         self._refined: Any = None
-        if "ann" in header["sections"]:
-            self._ann = self._read(header["sections"]["ann"], name)
-            self._adopt()
+        self._unread: Sequence[int] | None = header["sections"].get("ann")
+        self._ann_section = self._unread
+        self._reading = threading.Lock()
 
     def _read(self, section: Sequence[int], name: str) -> Any:
         start, size = section
         view = self._raw[start : start + size]
         try:
             with _READING:
-                faiss.set_deserialization_vector_byte_limit(size)
+                faiss.set_deserialization_vector_byte_limit(TABLES * size + READ_BYTES)
                 faiss.set_deserialization_loop_limit(MAX_EFFORT)
                 index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(view), size))
         except RuntimeError as error:
@@ -334,11 +360,49 @@ class Segment:
             )
         return index
 
-    def _adopt(self) -> None:
-        if self.kind == "hnsw":
-            self._ann.storage, self._ann.own_fields = self._flat, False
-        elif self.kind == "ivf":
-            self._refined = faiss.IndexRefine(self._ann, self._flat)
+    def prepare(self) -> None:
+        """Read the approximate part, which otherwise the first search that wants it does. Raises DamagedSegment."""
+        with self._reading:
+            if self._unread is None:
+                return
+            section, self._unread = self._unread, None
+            ann = self._read(section, self._name)
+            if self.kind == "hnsw":
+                ann.storage, ann.own_fields = self._flat, False
+            elif self.kind in ("ivf", "ivf-pq"):
+                self._refined = faiss.IndexRefine(ann, self._flat)
+            self._ann = ann
+
+    def grown(self, ids: np.ndarray, vectors: np.ndarray) -> tuple[Any, int]:
+        """A copy of the lists to add to, and how many of these rows it holds already: all of this segment's where they
+        come first and unchanged, else none, and then only what was trained is taken over. Raises BadParameters."""
+        if self._ann_section is None or not self.kind.startswith("ivf"):
+            raise BadParameters(f"{self._name}: there are no lists to add to")
+        start, size = self._ann_section
+        with _READING:
+            faiss.set_deserialization_vector_byte_limit(TABLES * size + READ_BYTES)
+            copy = faiss.deserialize_index(np.array(self._raw[start : start + size]))
+        if self._begins(ids, vectors):
+            return copy, self.count
+        copy.reset()
+        return copy, 0
+
+    def _begins(self, ids: np.ndarray, vectors: np.ndarray) -> bool:
+        """Whether these rows begin with all of this segment's."""
+        if len(ids) < self.count or not np.array_equal(ids[: self.count], self.ids):
+            return False
+        at = (np.arange(start, min(start + CHUNK, self.count)) for start in range(0, self.count, CHUNK))
+        return all(np.array_equal(self.vectors(part), vectors[part].astype(np.float32)) for part in at)
+
+    def _approximates(self) -> bool:
+        """Whether there is an approximate part. One that the engine refuses is reported, and exact search answers:
+        the checksum has held, so another version of the engine wrote it."""
+        if self._unread is not None:
+            try:
+                self.prepare()
+            except DamagedSegment as error:
+                log.error("segment_searched_exactly", segment=self._name, error=str(error))
+        return self._ann is not None
 
     @classmethod
     def in_memory(cls, ids: np.ndarray, vectors: np.ndarray) -> Segment:
@@ -346,13 +410,17 @@ class Segment:
         segment = cls.__new__(cls)
         segment.kind, segment.count, segment.dimension = "exact", len(ids), int(vectors.shape[1])
         segment.ids, segment._ann, segment._refined, segment.mapped = ids, None, None, False
+        segment._plans, segment._ann_section = {}, None
+        segment._name, segment._nlist, segment._unread, segment._reading = "memory", 0, None, threading.Lock()
         segment._flat = _flat(vectors)
         return segment
 
     @property
     def nlist(self) -> int:
         """Number of lists of an inverted file, 0 for the other kinds."""
-        return int(self._ann.nlist) if self._ann is not None and self.kind.startswith("ivf") else 0
+        if not self._nlist and self.kind.startswith("ivf") and self._approximates():
+            self._nlist = int(faiss.extract_index_ivf(self._ann).nlist)
+        return self._nlist
 
     def mask(self, wanted: np.ndarray) -> np.ndarray:
         """bool [n]: the positions of the row ids `wanted`."""
@@ -374,24 +442,36 @@ class Segment:
             return _padded(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32), k)
         faiss.omp_set_num_threads(1)  # per calling thread: two threads under contention are 5-20x slower
         selector = None if allowed is None else faiss.IDSelectorBitmap(allowed.bits)
-        index, params = self._plan(effort, selector)
+        index, params = self._planned(effort, selector, width)
         scores, at = index.search(queries, width, params=params)
         ids = np.where(at >= 0, self.ids[at], -1)
         return _padded(ids, np.where(at >= 0, scores, -np.inf).astype(np.float32), k)
 
-    def _plan(self, effort: int | None, selector: Any) -> tuple[Any, Any]:
+    def _planned(self, effort: int | None, selector: Any, k: int) -> tuple[Any, Any]:
+        """`_plan`, made once for each effort and k where nothing is filtered: it costs as much as a small search."""
+        if selector is not None or effort is None:
+            return self._plan(effort, selector, k)
+        if (effort, k) not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[effort, k] = self._plan(effort, selector, k)
+        return self._plans[effort, k]
+
+    def _plan(self, effort: int | None, selector: Any, k: int) -> tuple[Any, Any]:
         """The engine and its parameters for this request alone: shared state is never changed."""
         options = {} if selector is None else {"sel": selector}
-        if effort is None or self._ann is None:
+        if effort is None or not self._approximates():
             return self._flat, faiss.SearchParameters(**options) if options else None
         if self.kind == "hnsw":
             return self._ann, faiss.SearchParametersHNSW(efSearch=effort, **options)
-        lists = faiss.SearchParametersIVF(nprobe=min(effort, self.nlist), **options)
+        nprobe = min(effort, self.nlist)
+        lists, factor = faiss.SearchParametersIVF(nprobe=nprobe, **options), float(REFINE_FACTOR)
         if self._refined is None:
             return self._ann, lists
-        return self._refined, faiss.IndexRefineSearchParameters(
-            k_factor=REFINE_FACTOR, base_index_params=lists
-        )
+        if self.kind == "ivf-pq":
+            lists = faiss.SearchParametersPreTransform(index_params=lists)
+            factor = _factor(nprobe / self.nlist, k, self.count)
+        return self._refined, faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=lists)
 
     def vectors(self, positions: np.ndarray) -> np.ndarray:
         """float32 [len(positions), d] of the vectors at those positions."""
@@ -406,6 +486,15 @@ class Segment:
         return self.ids[at], self.vectors(at)
 
 
+def _factor(share: float, k: int, count: int) -> float:
+    """How many candidates of 4-bit codes are compared in full, in multiples of `k`; `share` of the lists is looked
+    into."""
+    rows = max(REFINED_ROWS + REFINED_ROWS_PER_SHARE * share, REFINED_FACTOR * k)
+    return max(1.0, min(rows, count) / k)
+
+
 def _padded(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    if ids.shape[1] == k:
+        return ids, scores
     missing = ((0, 0), (0, k - ids.shape[1]))
     return np.pad(ids, missing, constant_values=-1), np.pad(scores, missing, constant_values=-np.inf)

@@ -17,6 +17,7 @@ from search.index.segment import Segment
 DEPTH = 50
 PROBES = 300
 MAX_HNSW_EFFORT = 1024
+CLOSE = 1.06
 # Share of a text vector that is its modality's own direction, its concept, and neither (cosines of real text with
 # real pictures come out at .15-.35 with these).
 MODALITY, CONCEPT, REST = 0.8, 0.5, 0.3
@@ -85,7 +86,7 @@ def measure(
 def tune(segment: Segment, probes: np.ndarray, target: float) -> tuple[int | None, tuple[RecallPoint, ...]]:
     """(effort, curve): the smallest effort whose recall@50 reaches `target`, None where only exact search does.
 
-    A coarse grid, then once between the last two points. The curve is sorted by effort.
+    A coarse grid, then halfway between the last two points while they are far apart. The curve is sorted by effort.
     """
     if segment.kind == "exact" or not segment.count or not len(probes):
         return None, ()
@@ -98,9 +99,9 @@ def tune(segment: Segment, probes: np.ndarray, target: float) -> tuple[int | Non
             chosen = effort
             break
         before = effort
-    between = round((before * chosen) ** 0.5) if chosen else 0
-    if chosen and before < between < chosen:
+    while chosen and before and chosen > CLOSE * before and chosen - before > 1:
+        between = round((before * chosen) ** 0.5)
         point, reached = measure(segment, probes, truth, between, target)
-        chosen = between if reached else chosen
+        before, chosen = (before, between) if reached else (between, chosen)
         curve.append(point)
     return chosen, tuple(sorted(curve, key=lambda point: point.effort))

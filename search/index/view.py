@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from search.index.manifest import Manifest
+from search.index.masks import Bitmap, Masks, mask_of, occurs
 from search.index.planner import Plan, Searchable, plan
-from search.index.segment import Bitmap, Segment, mask_of
+from search.index.segment import Segment
+
+_masks = Masks()
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Filter:
 
     def mask(self, ids: np.ndarray) -> np.ndarray | None:
         """bool [n] over the rising `ids`; None where everything may answer."""
-        mask = None if self.allowed is None else mask_of(ids, self.allowed)
+        mask = None if self.allowed is None else _masks.of(ids, self.allowed)
         if self.denied is None:
             return mask
         kept = ~mask_of(ids, self.denied)
@@ -103,10 +106,10 @@ class View:
     def _replaced(self, block: Segment) -> np.ndarray | None:
         if self.base is None:
             return None
+        if not occurs(self.base.segment.ids, block.ids):
+            return self.replaced  # as nearly always: nothing here may depend on the size of the generation
         mask = self.base.segment.mask(block.ids)
-        if self.replaced is not None:
-            return mask | self.replaced
-        return mask if mask.any() else None
+        return mask if self.replaced is None else mask | self.replaced
 
     def search(self, queries: np.ndarray, k: int, chosen: Filter, exact: bool) -> list[Found]:
         """Candidates of the generation and of each block of the delta."""
@@ -182,14 +185,20 @@ def merged(found: list[Found], k: int, queries: int) -> tuple[np.ndarray, np.nda
     ids = np.concatenate([part.ids for part in found], axis=1)
     scores = np.concatenate([part.scores for part in found], axis=1)
     width = min(k, ids.shape[1])
-    best_ids, best_scores = (
-        np.full((queries, width), -1, np.int64),
-        np.full((queries, width), -np.inf, np.float32),
+    if len(found) == 1:  # ids of one part differ, and what it lacks comes last
+        order = np.lexsort((ids, -scores), axis=1)[:, :width]
+        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    best = [_best(*pair, width) for pair in zip(ids, scores, strict=True)]
+    return np.array([one for one, _score in best]), np.array([score for _one, score in best])
+
+
+def _best(ids: np.ndarray, scores: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.lexsort((ids, -scores))
+    order = order[ids[order] >= 0]
+    _unique, first = np.unique(ids[order], return_index=True)
+    order = order[np.sort(first)][:width]
+    missing = (0, width - len(order))
+    return (
+        np.pad(ids[order], missing, constant_values=-1),
+        np.pad(scores[order], missing, constant_values=-np.inf),
     )
-    for row in range(queries):
-        order = np.lexsort((ids[row], -scores[row]))
-        order = order[ids[row][order] >= 0]
-        _unique, first = np.unique(ids[row][order], return_index=True)
-        order = order[np.sort(first)][:width]
-        best_ids[row, : len(order)], best_scores[row, : len(order)] = ids[row][order], scores[row][order]
-    return best_ids, best_scores

@@ -99,6 +99,15 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
+// A link with data-sheet opens as a dialog; without scripts it is a page of its own.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[data-sheet]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  await htmx.ajax("GET", link.href, { target: "#sheet-body", swap: "innerHTML" });
+  if ($("#sheet-title")) $("#sheet").showModal();
+});
+
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRFToken"] = document.body.dataset.csrf;
 });
@@ -121,6 +130,12 @@ document.addEventListener("toast", (event) => {
   toast(text, { undo: undo && (() => htmx.ajax("POST", undo, { swap: "none" }).then(() => location.reload())) });
 });
 for (const message of $$("#toasts [data-toast]")) setTimeout(() => message.remove(), 8000);
+
+// Narrow screens scroll the tabs: begin where the present one is seen.
+for (const tab of $$(".tabs [aria-current]")) {
+  const bar = tab.parentElement;
+  bar.scrollLeft = tab.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+}
 
 addEventListener("pageshow", () => { showTheme(); showShortcuts(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);

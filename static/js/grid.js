@@ -93,18 +93,26 @@ function why(tile) {
 
 // ── Changing many ───────────────────────────────────────────────────────────────────────────────────────────
 
+const AT_ONCE = 200;
+
+/** Asks the server in portions; `null` where it could not be asked at all. */
 async function change(what, uids, more = {}) {
-  const form = $("#bulk");
-  const body = new FormData();
-  body.set("do", what);
-  for (const uid of uids) body.append("uid", uid);
-  for (const [name, value] of Object.entries(more)) body.set(name, value);
-  try {
-    return await api(form.action, { method: "POST", body });
-  } catch (error) {
-    toast(error.message, { bad: true });
-    return null;
+  const whole = { done: [], refused: 0, from: {} };
+  for (let start = 0; start < uids.length; start += AT_ONCE) {
+    const body = new FormData();
+    for (const [name, value] of Object.entries({ do: what, uid: uids.slice(start, start + AT_ONCE).join(","), ...more })) body.set(name, value);
+    try {
+      const answer = await api($("#bulk").action, { method: "POST", body });
+      whole.done.push(...answer.done);
+      whole.refused += answer.refused;
+      Object.assign(whole.from, answer.from);
+    } catch (error) {
+      toast(error.message, { bad: true });
+      if (!start) return null;
+      break;
+    }
   }
+  return whole;
 }
 
 async function trash() {
@@ -118,22 +126,60 @@ async function trash() {
     return [mark, tile];
   });
   clear();
-  const form = $("#bulk");
-  const said = form.dataset.trashed.replace("#", answer.done.length) + (answer.refused ? ` ${form.dataset.refused.replace("#", answer.refused)}` : "");
-  announce(said);
-  toast(said, {
-    seconds: 10,
-    undo: answer.done.length ? async () => {
-      const back = await change("restore", answer.done);
-      for (const [mark, tile] of places) if (back?.done.includes(tile.dataset.uid)) { box(tile).checked = false; mark.replaceWith(tile); }
-    } : null,
+  told($("#bulk").dataset.trashed, answer, async () => {
+    const back = await change("restore", answer.done);
+    for (const [mark, tile] of places) if (back?.done.includes(tile.dataset.uid)) { box(tile).checked = false; mark.replaceWith(tile); }
   });
+}
+
+/** The browser saves the answer of a form as it streams in; a script would have to hold all of it. */
+function download() {
+  if (chosen().length > AT_ONCE) return toast($("#bulk").dataset.tooMany.replace("#", AT_ONCE), { bad: true });
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = $("#bulk").dataset.download;
+  const fields = [["csrfmiddlewaretoken", document.body.dataset.csrf], ["uid", chosen().map((tile) => tile.dataset.uid).join(",")]];
+  for (const [name, value] of fields) form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+  document.body.append(form);
+  form.submit();
+  form.remove();
+  toast($("#bulk").dataset.packing.replace("#", chosen().length));
+  clear();
+}
+
+async function move(collection) {
+  const answer = await change("move", chosen().map((tile) => tile.dataset.uid), { collection });
+  $("#sheet").close();
+  if (!answer) return;
+  const left = location.pathname.includes("/collections/") && !location.pathname.includes(collection);
+  if (left) for (const tile of chosen()) if (answer.done.includes(tile.dataset.uid)) tile.remove();
+  clear();
+  told($("#bulk").dataset.moved, answer, () => moveBack(answer.from));
+}
+
+async function moveBack(from) {
+  for (const source of new Set(Object.values(from))) {
+    await change("move", Object.keys(from).filter((uid) => from[uid] === source), { collection: source });
+  }
+  location.reload();
+}
+
+function told(text, answer, undo = null) {
+  const { refused } = $("#bulk").dataset;
+  const said = text.replace("#", answer.done.length) + (answer.refused ? ` ${refused.replace("#", answer.refused)}` : "");
+  announce(said);
+  toast(said, { seconds: 10, undo: answer.done.length ? undo : null });
 }
 
 const bulk = {
   clear,
   trash,
+  download,
   tag: () => $("#tag-dialog").showModal(),
+  async move() {
+    await htmx.ajax("GET", $("#bulk").dataset.move, { target: "#sheet-body", swap: "innerHTML" });
+    if ($("#move-target, #sheet-title")) $("#sheet").showModal();
+  },
   like: () => location.assign(`/?${new URLSearchParams({ q: chosen().slice(0, 8).map((tile) => `like:${tile.dataset.uid}`).join(" ") })}`),
 };
 
@@ -142,14 +188,19 @@ document.addEventListener("click", (event) => {
   if (button) bulk[button.dataset.bulk]();
 });
 
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-move-form]")) return;
+  event.preventDefault();
+  move(event.target.elements.collection.value);
+});
+
 document.addEventListener("submit", async (event) => {
   if (!event.target.matches("[data-tag-form]")) return;
   event.preventDefault();
   const answer = await change("tag", chosen().map((tile) => tile.dataset.uid), { tags: event.target.elements.tags.value });
   $("#tag-dialog").close();
   if (!answer) return;
-  const form = $("#bulk");
-  toast(form.dataset.tagged.replace("#", answer.done.length) + (answer.refused ? ` ${form.dataset.refused.replace("#", answer.refused)}` : ""));
+  told($("#bulk").dataset.tagged, answer);
   event.target.reset();
   clear();
 });

@@ -1,6 +1,7 @@
 // The search box: chips for every part, pictures by drop, paste or choice, results while typing.
 // The server owns the question: it parses what is typed and sends chips back; here they are only moved and weighed.
 import { $, $$, announce } from "./kit.js";
+import { rescore } from "./rescore.js";
 
 const PAUSE = 250;
 const LONGEST_SIDE = 640;
@@ -92,6 +93,7 @@ document.addEventListener("input", (event) => {
   shown.textContent = `×${event.target.value}`;
   $("output", part).textContent = event.target.value;
   $('input[name="q"]', part).value = typedForm(part);
+  rescore(form());
   clearTimeout(timer);
   timer = setTimeout(ask, 120, true);
 });
@@ -255,4 +257,13 @@ document.addEventListener("drop", (event) => {
   else images(event.dataTransfer.files).forEach(addPicture);
 });
 
+/** Ready to type, where there are keys. Who comes back or reloads is left where they were: focus would scroll to the top. */
+function begin() {
+  const [arrival] = performance.getEntriesByType("navigation");
+  if (arrival?.type === "navigate" && matchMedia("(hover: hover)").matches && document.activeElement === document.body) {
+    input().focus({ preventScroll: true });
+  }
+}
+
 document.addEventListener("DOMContentLoaded", recall);
+document.addEventListener("DOMContentLoaded", begin);

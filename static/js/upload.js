@@ -1,16 +1,24 @@
 // Uploading: hash in a worker, ask which files are known, send the others three at a time, watch until searchable.
 import { $, $$, api, toast, word } from "./kit.js";
+import { Refused, sender } from "./sending.js";
 
 const AT_ONCE = 3;
-const ASK_EVERY = 1500;
-const MOST_CHECKED = 100;
+const HASHED_AHEAD = 20;
+const MOST_FILES = 2000;
+const MOST_ASKED = 80; // so that the address stays below 4 KB
+const LOOK_FIRST = 500;
+const LOOK_EVERY = 1500;
+const LOOK_SELDOM = 15_000;
+const LOOK_UNTIL = 20 * 60_000; // without any news
 const root = $("#uploader");
 const said = (name) => $("#states").dataset[name];
 const target = $("#target");
 const files = []; // every file that was ever chosen, in order
+const server = root && sender(root.dataset);
 
 const TONES = { searchable: "ok", duplicate: "info", ready: "info", review: "warn", rejected: "bad", failed: "bad" };
-const OVER = new Set(["searchable", "review", "duplicate", "rejected", "failed"]);
+const OVER = new Set(["searchable", "review", "duplicate", "rejected", "failed", "removed"]);
+const LEAVING_LOSES = new Set(["waiting", "hashing", "known", "sending"]);
 
 // ── Rows ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -19,6 +27,7 @@ function addRow(item) {
   $(".name", row).textContent = item.file.webkitRelativePath || item.file.name;
   $(".size", row).textContent = size(item.file.size);
   const thumb = $(".thumb", row);
+  thumb.loading = "lazy";
   thumb.src = URL.createObjectURL(item.file);
   thumb.addEventListener("error", () => { thumb.classList.add("none"); thumb.src = "data:,"; }, { once: true });
   thumb.addEventListener("load", () => URL.revokeObjectURL(thumb.src), { once: true });
@@ -50,15 +59,24 @@ function set(item, state, reason = "") {
   total();
 }
 
-const SHARE = { waiting: 0, hashing: 0, sending: 0, stored: 0.8, ready: 0.9 };
+const SHARE = { waiting: 0, hashing: 0, known: 0, sending: 0, stored: 0.8, ready: 0.9 };
+let drawing = false;
 
+/** Once for each frame, however many files have news. */
 function total() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => { drawing = false; drawTotal(); });
+}
+
+function drawTotal() {
   const over = files.filter((item) => OVER.has(item.state));
   const bad = files.filter((item) => item.state === "failed" || item.state === "rejected").length;
   const known = files.filter((item) => item.state === "duplicate").length;
   const line = over.length === files.length ? said("allDone") : said("total");
   const more = [[known, "duplicates"], [bad, "problems"]].filter(([n]) => n).map(([n, name]) => said(name).replace("#n", n));
-  $("#total-line").textContent = [line.replace("#done", over.length).replace("#all", files.length), ...more].join(" · ");
+  const told = [line.replace("#done", over.length).replace("#all", files.length), ...more].join(" · ");
+  if ($("#total-line").textContent !== told) $("#total-line").textContent = told; // a live region: said only when it is news
   const share = files.reduce((sum, item) => sum + (OVER.has(item.state) ? 1 : SHARE[item.state] + (item.state === "sending" ? 0.75 * (item.sent ?? 0) : 0)), 0);
   $("#total-bar").value = share / files.length;
   $("#retry").hidden = !files.some((item) => item.state === "failed");
@@ -70,7 +88,10 @@ function total() {
 // ── Choosing ────────────────────────────────────────────────────────────────────────────────────────────────
 
 function add(list) {
-  const fresh = [...list].filter((file) => !file.name.startsWith("."));
+  let fresh = [...list].filter((file) => !file.name.startsWith("."));
+  const room = Math.max(0, MOST_FILES - files.filter((item) => !OVER.has(item.state)).length);
+  if (fresh.length > room) toast(said("tooMany").replace("#n", MOST_FILES), { bad: true });
+  fresh = fresh.slice(0, room);
   if (!fresh.length) return;
   root.classList.add("has-files");
   $("#total").hidden = $("#list").hidden = false;
@@ -104,9 +125,12 @@ if (root) {
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     zone.classList.remove("dropping");
+    const dropped = event.dataTransfer.files;
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.length) return add(event.dataTransfer.files);
-    for (const entry of entries) add(await below(entry));
+    if (!entries.length) return add(dropped);
+    for (const entry of entries) {
+      try { add(await below(entry)); } catch { toast(said("unreadable").replace("#name", entry.name), { bad: true }); }
+    }
   });
   document.addEventListener("paste", (event) => add(event.clipboardData.files));
   for (const button of $$("[data-choose]")) button.addEventListener("click", () => $(`#${button.dataset.choose}`).click());
@@ -115,8 +139,13 @@ if (root) {
   }
   $("#retry").addEventListener("click", () => retry(files.filter((item) => item.state === "failed")));
   addEventListener("beforeunload", (event) => {
-    if (files.some((item) => ["waiting", "hashing", "sending"].includes(item.state))) event.preventDefault();
+    if (files.some((item) => LEAVING_LOSES.has(item.state))) event.preventDefault();
   });
+  $("#forget").addEventListener("click", () => { server.forget(); $("#interrupted").hidden = true; });
+  for (const wake of ["online", "focus"]) addEventListener(wake, () => watch());
+  const names = server.interrupted();
+  $("#interrupted").hidden = !names.length;
+  $("#interrupted ul").append(...names.map((name) => Object.assign(document.createElement("li"), { textContent: name })));
 }
 
 function retry(items) {
@@ -152,24 +181,25 @@ async function known(collection, hashes) {
 
 let working = false;
 
+/** Hash and ask ahead of the senders, a batch at a time. */
 async function work() {
   if (working) return;
   working = true;
   try {
     for (;;) {
-      const batch = files.filter((item) => item.state === "waiting").slice(0, 20);
-      if (!batch.length) break;
-      for (const item of batch) { set(item, "hashing"); item.hash = await hash(item); }
-      const sums = [...new Set(batch.map((item) => item.hash).filter(Boolean))];
-      const here = await known(batch[0].collection, sums);
-      const send = [];
+      const first = files.find((item) => item.state === "waiting");
+      if (!first) break;
+      const same = files.filter((item) => item.state === "waiting" && item.collection === first.collection);
+      const batch = same.slice(0, HASHED_AHEAD);
+      for (const item of batch) { set(item, "hashing"); item.hash ??= await hash(item); }
+      const here = await known(first.collection, [...new Set(batch.map((item) => item.hash).filter(Boolean))]);
       for (const item of batch) {
-        if (item.hash in here && item.collection === batch[0].collection) {
+        if (item.hash && item.hash in here) {
           item.uid = here[item.hash];
           set(item, "duplicate");
-        } else send.push(item);
+        } else set(item, "known");
       }
-      await Promise.all(Array.from({ length: AT_ONCE }, async () => { for (let item; (item = send.shift()); ) await sendOne(item); }));
+      keepSending();
     }
   } finally {
     working = false;
@@ -178,61 +208,70 @@ async function work() {
 
 // ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-function sendOne(item) {
-  set(item, "sending");
-  const body = new FormData();
-  body.set("file", item.file, item.file.name);
-  if (item.hash) body.set("sha256", item.hash);
-  return new Promise((resolve) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", `${root.dataset.api}${item.collection}/images/`);
-    request.setRequestHeader("X-CSRFToken", document.body.dataset.csrf);
-    request.setRequestHeader("Accept", "application/json");
-    request.responseType = "json";
-    request.upload.addEventListener("progress", (event) => {
-      item.sent = event.loaded / (event.total || 1);
-      $("progress", item.row).value = item.sent;
-      total();
-    });
-    request.addEventListener("loadend", () => { answered(item, request); resolve(); });
-    request.send(body);
-  });
+let senders = 0;
+
+function keepSending() {
+  while (senders < AT_ONCE && files.some((item) => item.state === "known")) {
+    senders += 1;
+    sendOn().finally(() => { senders -= 1; });
+  }
 }
 
-function answered(item, request) {
-  const answer = request.response;
-  if (request.status === 200 || request.status === 201 || request.status === 202) {
-    item.uid = answer.id;
-    if (answer.duplicate) return set(item, "duplicate");
-    set(item, answer.state in SHARE ? answer.state : "stored");
-    return watch();
+async function sendOn() {
+  for (let item; (item = files.find((one) => one.state === "known")); ) await sendOne(item);
+}
+
+async function sendOne(item) {
+  set(item, "sending");
+  const bar = $("progress", item.row);
+  const on = {
+    sent: (share) => { bar.value = item.sent = share; total(); },
+    waiting: (now) => { $(".said", item.row).textContent = now ? said("again") : ""; },
+  };
+  try {
+    const image = await server.send(item.file, { collection: item.collection, hash: item.hash, on });
+    item.uid = image.id;
+    if (image.duplicate) return set(item, "duplicate");
+    set(item, image.state in SHARE ? image.state : "stored");
+    watch(LOOK_FIRST);
+  } catch (error) {
+    set(item, error instanceof Refused ? "rejected" : "failed", error.message);
   }
-  const lasting = [400, 403, 404, 413, 415, 422].includes(request.status);
-  set(item, lasting ? "rejected" : "failed", answer?.detail || (request.status ? word("failed") : word("offline")));
 }
 
 // ── Watching ────────────────────────────────────────────────────────────────────────────────────────────────
 
-let watching = 0;
+let looking = null; // the timer of the next look
+let pace = LOOK_EVERY;
+let news = performance.now();
 
-function watch() {
-  if (!watching) watching = setTimeout(look, ASK_EVERY / 3);
+/** One request for all files that are under way, until none is left or nothing happens any more. */
+function watch(soon = LOOK_EVERY) {
+  news = performance.now();
+  pace = LOOK_EVERY;
+  looking ??= setTimeout(look, soon);
 }
 
 async function look() {
-  watching = 0;
-  const open = files.filter((item) => item.uid && (item.state === "stored" || item.state === "ready"));
-  if (!open.length) return;
-  const asked = open.slice(0, MOST_CHECKED);
+  const open = files.filter((item) => item.uid && (item.state === "stored" || item.state === "ready")).slice(0, MOST_ASKED);
+  if (open.length) await compare(open);
+  looking = null;
+  if (!open.length || performance.now() - news > LOOK_UNTIL) return;
+  looking = setTimeout(look, document.hidden ? LOOK_SELDOM : pace);
+}
+
+async function compare(open) {
+  pace = Math.min(pace * 1.3, LOOK_SELDOM);
   try {
-    const parameters = new URLSearchParams(asked.map((item) => ["uid", item.uid]));
-    const answer = await api(`${root.dataset.states}?${parameters}`);
-    for (const item of asked) {
-      const now = answer.states[item.uid];
-      if (now && now.state !== item.state) set(item, now.state, now.reason);
+    const answer = await api(`${root.dataset.states}?${new URLSearchParams(open.map((item) => ["uid", item.uid]))}`);
+    for (const item of open) {
+      const now = answer.states[item.uid] ?? { state: "removed", reason: "" };
+      if (now.state === item.state) continue;
+      set(item, now.state, now.reason);
+      news = performance.now();
+      pace = LOOK_EVERY;
     }
-  } catch (error) {
-    if (error.message === word("offline")) toast(error.message, { bad: true });
+  } catch {
+    // The server is away for a moment: the next look comes later.
   }
-  watching = setTimeout(look, ASK_EVERY);
 }

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +13,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.live import Live
+
 CHROMIUM = os.environ.get("LOUPE_CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless",
@@ -30,68 +26,32 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 240
 SAMPLES = 60
 OWNER, CONTRIBUTOR = "owner@loupe.example", "contributor@loupe.example"
 PASSWORD = "find-by-meaning"
 WIDTHS = {1280: 860, 360: 740}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+EMBEDDED = dict.fromkeys(["DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "S3_BUCKET"], "")
 
 
 @contextmanager
-def serving(samples: int | None = SAMPLES) -> Iterator[str]:
-    """The address of `manage.py quickstart` in a folder of its own, or of LOUPE_LIVE where that is set."""
-    if given := os.environ.get("LOUPE_LIVE"):
+def serving(samples: int | None = SAMPLES, **environment: str) -> Iterator[str]:
+    """The address of `manage.py quickstart` in a folder of its own, or of LOUPE_LIVE where that is set.
+
+    It runs on the services of the environment. One that is asked for with an `environment` of its own has nothing but
+    that, on the embedded default: two servers on one database would take each other's work.
+    """
+    given = os.environ.get("LOUPE_LIVE")
+    if given and not environment:
         yield given.rstrip("/")
         return
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix="loupe-browser-") as data:
-        command = [sys.executable, "manage.py", "quickstart", "--port", str(port), "--data", data]
-        command += ["--samples", str(samples)] if samples else []
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        live = Live.start(Path(data), samples, **(EMBEDDED | environment if environment else {}))
         try:
-            _await_welcome(process)
-            yield f"http://127.0.0.1:{port}"
+            yield live.url
         finally:
-            _stop(process)
-
-
-def _await_welcome(process: subprocess.Popen[str]) -> None:
-    """Read the command's words until it is ready; a timer ends one that never is."""
-    told: list[str] = []
-    timer = threading.Timer(START_SECONDS, process.kill)
-    timer.start()
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            told.append(line)
-            if "Loupe is ready" in line:
-                threading.Thread(target=process.stdout.read, daemon=True).start()
-                return
-    finally:
-        timer.cancel()
-    raise AssertionError("quickstart ended before it was ready:\n" + "".join(told[-40:]))
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+            live.stop()
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -142,10 +102,13 @@ def visit(browser: Browser, base: str, width: int = 1280, theme: Any = "light", 
     return visitor
 
 
-# The sum of layout shifts that no input explains, readable as window.shifted.
+# Every layout shift that no input explains, with what moved, readable as window.shifted.
 WATCH_LAYOUT = """
-window.shifted = 0;
+window.shifted = [];
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) {
+    const moved = entry.sources.map((one) => one.node?.outerHTML?.slice(0, 120) ?? one.node?.nodeName);
+    window.shifted.push(`${entry.value} ${moved}`);
+  }
 }).observe({ type: "layout-shift", buffered: true });
 """

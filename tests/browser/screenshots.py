@@ -12,8 +12,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.live import ROOT, WIDTHS, launch, serving, visit
+from tests.browser.live import WIDTHS, launch, serving, visit
 from tests.browser.pages import PAGES
+from tests.live import ROOT
 
 FOLDER = ROOT / "var" / "screenshots"
 THEMES = ("light", "dark")

@@ -12,10 +12,15 @@ import pytest
 from playwright.sync_api import expect
 
 from search.demo.gallery import GALLERY
-from tests.browser.live import CONTRIBUTOR, Visitor
+from tests.browser.live import CONTRIBUTOR, WIDTHS, Visitor
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(params=WIDTHS)
+def visit(request: pytest.FixtureRequest, visit: Visit) -> Visit:
+    return lambda **options: visit(request.param, **options)
 
 
 def new_picture(folder: Path, name: str = "my sailing boat.jpg") -> Path:
@@ -74,6 +79,7 @@ def test_a_negative_word_and_a_weight_travel_in_the_address(visit: Visit) -> Non
     page.keyboard.press("Enter")
     expect(page.locator("[data-part][data-negative]")).to_have_count(1)
     page.locator("[data-part] summary").first.click()
+    expect(page.locator("[data-weight-input]").first).to_be_in_viewport(ratio=1)
     page.locator("[data-weight-input]").first.fill("0.5")
     expect(page).to_have_url(re.compile(r"dog%3A0\.5\+-snow"))
     page.reload()
@@ -124,6 +130,23 @@ def test_back_leads_from_the_picture_to_the_results(visit: Visit) -> None:
     page.go_back()
     expect(page).to_have_url(re.compile(r"\?q=dog$"))
     expect(page.locator("#results .tile").first).to_be_visible()
+
+
+def test_back_leads_to_where_the_results_were(visit: Visit) -> None:
+    """The depth of the list comes back as well, after the picture's page and after a reload."""
+    page = visit().sign_in()
+    page.goto(page.url + "?q=dog")
+    deep = page.locator("#results .tile-link").nth(30)
+    deep.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)  # the browser notes where it stands a moment later
+    depth = page.evaluate("scrollY")
+    assert depth > 600
+    deep.click()
+    expect(page.locator("#picture-large")).to_be_visible()
+    page.go_back()
+    page.wait_for_function("(depth) => Math.abs(scrollY - depth) < 60", arg=depth)
+    page.reload()
+    page.wait_for_function("(depth) => Math.abs(scrollY - depth) < 60", arg=depth)
 
 
 def test_the_keyboard_alone_finds_selects_and_opens(visit: Visit) -> None:

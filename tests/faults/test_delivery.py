@@ -21,8 +21,6 @@ from tests.faults.conftest import census, everything_searchable, size
 from tests.faults.house import House
 from tests.faults.pictures import picture
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[real.Server]:

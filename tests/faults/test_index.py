@@ -21,12 +21,10 @@ from django.utils import timezone
 from images import moderation, storage
 from images.models import Image, ImageState
 from search import index
-from search.models import CollectionIndex, Embedding, EmbeddingState, Generation
-from tests.faults.conftest import in_index, size
+from search.models import CollectionIndex, Embedding, EmbeddingState, Generation, RecallSample
+from tests.faults.conftest import fill, in_index, size
 from tests.faults.house import House, database_url
 from tests.services import program
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -141,6 +139,29 @@ def test_damage_is_repaired_by_itself(
     assert Generation.objects.get(state="live").pk != live.pk
 
 
+def test_a_full_disk_keeps_the_old_generation(
+    vectors: Any, collection: Any, settings: Any, small_disk: Path, ledger: Any
+) -> None:
+    """a damaged index is never served: the disk is full while the next one is written"""
+    probes, ballast = vectors(200)[:5], small_disk / "ballast"
+    live = rebuilt(collection)
+    probes = np.vstack([probes, vectors(50, seed=2)[:5]])
+    right = top(collection, probes)
+    fill(ballast)
+    index.request_rebuild(collection)
+    assert index.build_due() == 1
+    as_a_new_process(settings)
+    row = CollectionIndex.objects.get()
+    ledger.runs, ledger.lost = 1, int(top(collection, probes) != right)
+    assert (row.live_id, row.state) == (live.pk, "wanted") and "space" in row.error.lower()
+    assert not Generation.objects.filter(state="building").exists()
+    ballast.unlink()
+    CollectionIndex.objects.update(not_before=None)
+    assert index.build_due() == 1 and ledger.lost == 0
+    as_a_new_process(settings)
+    assert top(collection, probes) == right and CollectionIndex.objects.get().live_id != live.pk
+
+
 # ── Swaps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -173,6 +194,29 @@ def test_swaps_without_a_gap(
 
 def answers(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def test_live_queries_are_measured_by_a_worker(
+    vectors: Any, collection: Any, house: House, settings: Any, ledger: Any
+) -> None:
+    """the recall of live queries is measured in the background"""
+    probes = vectors(1500)[:5]
+    index.request_rebuild(collection, kind="ivf-pq")
+    assert index.build_due(probes=lambda _space: None) == 1
+    settings.INDEX_LIVE_RECALL = 1.0
+    for probe in probes:
+        top(collection, probe)
+    row = CollectionIndex.objects.get()
+    assert row.live_recall is None  # nothing is asked twice in the process that answers
+    house.worker("measure", queues="maintenance", LOUPE_LIVE_RECALL="1")
+    house.until(
+        lambda: CollectionIndex.objects.get().live_recall_count == len(probes),
+        60,
+        "the replay of the queries",
+    )
+    row.refresh_from_db()
+    ledger.runs, ledger.lost = len(probes), RecallSample.objects.count()
+    assert ledger.lost == 0 and 0.9 < row.live_recall <= 1
 
 
 # ── A rebuild while everything changes ──────────────────────────────────────────────────────────────────────────

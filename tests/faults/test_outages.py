@@ -18,11 +18,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from images import processing, storage
 from images.models import Image, ImageState
 from tests import services as real
-from tests.faults.conftest import census, size
+from tests.faults.conftest import census, fill, size
 from tests.faults.house import ROOT, House
 from tests.faults.pictures import picture
 
-pytestmark = pytest.mark.slow
 SETUP = """
 from images import keys
 from images.models import Collection, Team, User
@@ -40,20 +39,6 @@ def upload(client: Any, collection: Any, number: int) -> Any:
 
 
 # ── Disk full ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, settings: Any) -> Iterator[Path]:
-    """The media folder on a disk of 1 MiB."""
-    if settings.S3_BUCKET:
-        pytest.skip("files are in object storage in this run")
-    folder = tmp_path / "media"
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "none", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount a small disk here (needs root)")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk(
@@ -75,16 +60,6 @@ def test_a_full_disk(
     ledger.note = f"recovered in {drain(collection):.1f} s"
     ledger.runs, (ledger.lost, ledger.doubled) = 1, census(collection, sent)
     assert (len(sent), ledger.lost, ledger.doubled) == (2, 0, 0)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for block in (1 << 14, 1 << 10, 1):
-            try:
-                while True:
-                    file.write(b"x" * block)
-            except OSError:
-                continue
 
 
 # ── Storage away ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from images.models import Image, ImageState
 from tests.faults.conftest import searchable, size
 from tests.faults.house import House
 from tests.faults.pictures import picture
 
-pytestmark = pytest.mark.slow
 KINDS = (b"poison:crash", b"poison:memory", b"poison:hang")
 
 

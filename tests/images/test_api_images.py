@@ -291,7 +291,7 @@ def test_outsiders_get_no_link(api, outsider, theirs, rest):
 def test_a_place_leaves_with_the_original_for_uploader_and_editors_alone(
     api, owner, teammate, viewer, theirs
 ):
-    Image.objects.update(gps={"latitude": 1.0, "longitude": 2.0})
+    Image.objects.update(gps={"latitude": 1.0, "longitude": 2.0}, holds_place=True)
     links = {one: api(one).get(at(theirs, "file/"))["Location"] for one in (owner, teammate, viewer)}
     keys = {one: storage.unsign(link.removeprefix("/files/")).key for one, link in links.items()}
     assert keys == {owner: theirs.original_key, teammate: theirs.original_key, viewer: theirs.preview_key}

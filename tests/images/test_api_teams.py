@@ -2,6 +2,7 @@
 
 import pytest
 
+from images import teams
 from images.models import ApiKey, AuditEvent, Membership
 
 TEAMS = "/api/v1/teams/"
@@ -53,6 +54,30 @@ def test_nobody_below_manager_renames_the_team(api, request, team, team_url, who
     answer = api(request.getfixturevalue(who)).patch(team_url, {"name": "Mine"})
     team.refresh_from_db()
     assert (answer.status_code, team.name) == (status, "Harbour")
+
+
+def test_where_sign_up_is_open_everybody_makes_teams_and_owns_them(api, viewer, settings):
+    settings.SIGNUP_OPEN = True
+    answer = api(viewer).post(TEAMS, {"name": "Pier"})
+    assert (answer.status_code, answer.json()["role"]) == (201, "owner")
+    made = viewer.memberships.get(team__uid=answer.json()["id"])
+    assert (made.role, AuditEvent.objects.get(action="team.created").team) == ("owner", made.team)
+
+
+def test_where_sign_up_is_closed_superusers_make_teams(api, admin, owner):
+    assert api(admin).post(TEAMS, {"name": "Pier"}).status_code == 201
+    assert api(owner).post(TEAMS, {"name": "Pier"}).status_code == 403
+
+
+def test_one_person_owns_so_many_teams_and_no_more(api, owner, settings, monkeypatch):
+    settings.SIGNUP_OPEN = True
+    monkeypatch.setattr(teams, "MOST_OWNED", 2)
+    assert [api(owner).post(TEAMS, {"name": "Pier"}).status_code for _n in range(2)] == [201, 409]
+
+
+def test_the_page_makes_a_team_of_any_name(page, admin):
+    answer = page(admin).post("/teams/new/", {"name": "船 & Söhne"}, follow=True)
+    assert answer.status_code == 200 and admin.memberships.get().team.name == "船 & Söhne"
 
 
 @pytest.mark.parametrize("field", ["slug", "quota_bytes", "id", "permission_epoch"])

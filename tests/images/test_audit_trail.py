@@ -3,12 +3,15 @@
 import csv
 import io
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from images import audit, audit_trail
+from images import audit, audit_guard, audit_trail, keys, moderation
 from images.models import AuditEvent, Collection
 
 
@@ -57,11 +60,9 @@ def test_filters_narrow_page_and_file(page, owner, viewer, team, log):
 
 def test_the_last_day_is_included(page, owner, team, log):
     log("image.trashed")
-    today = timezone.localdate()
-    assert len(rows(page(owner), team, after=today, before=today)) >= 1
-    AuditEvent.objects.all().delete()
-    log("image.trashed")
-    assert rows(page(owner), team, before=today - timedelta(days=1)) == []
+    today, yesterday = timezone.localdate(), timezone.localdate() - timedelta(days=1)
+    assert len(rows(page(owner), team, after=today, before=today, action="image")) == 1
+    assert rows(page(owner), team, before=yesterday, action="image") == []
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "  ="])
@@ -125,3 +126,95 @@ def test_a_change_in_the_admin_is_told(page, admin, collection):
     assert Collection.objects.get(pk=collection.pk).name == "Renamed"
     event = AuditEvent.objects.get(action="admin.collection.changed")
     assert (event.actor, event.team) == (admin, collection.team)
+    assert event.before == {"name": "Shore"} and event.after["name"] == "Renamed"
+
+
+# ── Nobody changes it ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def guarded(db):
+    """The triggers that `migrate` makes."""
+    audit_guard.install(connection)
+    audit_guard.install(connection)  # twice does no harm
+
+
+REFUSED = {
+    "another action": "UPDATE images_auditevent SET action = 'image.restored'",
+    "another actor": "UPDATE images_auditevent SET actor_id = (SELECT MIN(id) FROM images_user)",
+    "another moment": "UPDATE images_auditevent SET at = '2020-01-01 00:00:00+00'",
+    "a forged past": "UPDATE images_auditevent SET before = '{}'",
+    "away with it": "DELETE FROM images_auditevent",
+}
+
+
+def refused(statement):
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+
+
+@pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED)
+def test_the_database_refuses_to_change_it(guarded, team, member, statement):
+    member("first")
+    audit.record("image.trashed", team, team=team, actor=member("second"), before={"n": 1})
+    refused(statement)
+    assert AuditEvent.objects.get().action == "image.trashed"
+
+
+def test_it_outlives_the_team_and_the_person(guarded, team, owner):
+    audit.record("team.renamed", team, team=team, actor=owner)
+    owner.delete()
+    team.delete()
+    event = AuditEvent.objects.get(action="team.renamed")
+    assert (event.team, event.actor) == (None, None) and str(team.uid) in event.target
+    refused("UPDATE images_auditevent SET team_id = 1")
+
+
+def test_so_does_the_code(log):
+    event = log("image.trashed")
+    for change in (
+        event.save,
+        event.delete,
+        AuditEvent.objects.all().delete,
+        partial(AuditEvent.objects.update, action=""),
+    ):
+        with pytest.raises(PermissionDenied):
+            change()
+
+
+# ── What has to be told ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(action):
+    event = AuditEvent.objects.get(action=action)
+    return event.actor, event.before, event.after
+
+
+def test_a_key_is_told_with_its_rights_and_never_its_secret(viewer, team, collection):
+    key, secret = keys.issue(team, viewer, "Robot", ["images:read"], collections=[collection], rate=60)
+    _key, newer = keys.rotate(key, viewer)
+    _actor, before, after = told("key.rotated")
+    assert "expires_at" not in before and after["expires_at"] and after["successor"]
+    assert (before["scopes"], before["rate"], before["collections"]) == (
+        ["images:read"],
+        60,
+        [str(collection.uid)],
+    )
+    keys.revoke(key, viewer)
+    keys.revoke(key, viewer)
+    assert AuditEvent.objects.filter(action="key.revoked").count() == 1, "once is once"
+    everything = str(list(AuditEvent.objects.values_list("before", "after")))
+    assert not any(text.split("_")[2] in everything for text in (secret, newer))
+
+
+def test_tags_and_places_are_told_before_and_after(owner, make_image, make_collection):
+    image, target = make_image(tags=("sea",)), make_collection("Elsewhere")
+    source = image.collection
+    moderation.edit(image, owner, tags=["pier", "sea"])
+    assert told("image.edited") == (owner, {"tags": ["sea"]}, {"tags": ["pier", "sea"]})
+    moderation.move(image, target, owner)
+    assert told("image.moved") == (owner, {"collection": str(source.uid)}, {"collection": str(target.uid)})

@@ -140,7 +140,7 @@ def test_other_bytes_than_announced_are_refused_and_forgotten(
 def test_fewer_bytes_than_announced_are_not_complete(begin: Any, complete: Any, picture: Any) -> None:
     content = picture()
     upload = begin(content)
-    put(upload["parts"][0]["url"], content[:-1])
+    assert put(upload["parts"][0]["url"], content[:-1]) == 403
     answer = complete(upload)
     assert (answer.status_code, answer.json()["code"]) == (409, "incomplete")
     assert put(upload["parts"][0]["url"], content) in (200, 201) and complete(upload).status_code == 201
@@ -238,6 +238,14 @@ def test_giving_up_removes_everything(begin: Any, api: Any, owner: Any, large: b
 def test_links_write_to_incoming_alone_and_are_signed(begin: Any, picture: Any) -> None:
     url = begin(picture())["parts"][0]["url"]
     assert "/incoming/" in url and put(url.replace("incoming", "originals"), b"x") == 403
+
+
+def test_a_link_takes_exactly_the_bytes_that_were_announced(begin: Any, picture: Any, large: bytes) -> None:
+    content = picture()
+    whole, part = begin(content)["parts"][0], begin(large)["parts"][2]
+    for link, size in ((whole["url"], len(content)), (part["url"], part["size"])):
+        assert {put(link, b"x" * (size + 1)), put(link, b"x" * (size * 100)), put(link, b"x")} == {403}
+    assert all(key.endswith(".json") for key in incoming())
 
 
 def test_what_is_abandoned_goes_after_a_day(begin: Any, large: bytes, picture: Any, monkeypatch: Any) -> None:

@@ -37,6 +37,7 @@ def add(collection, owner, picture):
             "moderation": "approved",
             "preview_key": preview,
             "rendition_type": "image/webp",
+            "holds_place": bool(fields.get("gps")),
         }
         Image.objects.filter(pk=image.pk).update(**{**known, **fields})
         return Image.objects.get(pk=image.pk)

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from images import ingest, leases, processing, storage
 from images.models import Image, ImageState
+from images.sandbox import SandboxPool
 from images.signals import image_ready
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -196,6 +197,38 @@ def test_a_worker_prolongs_its_leases_while_it_works(upload: Any, monkeypatch: A
     before = timezone.now()
     processing.process_pending()
     assert seen[0] > before + leases.LEASE + timedelta(seconds=0.2)
+
+
+def test_a_decode_that_lasts_to_its_limit_keeps_its_lease(upload: Any, monkeypatch: Any) -> None:
+    """The child burns its processor time, for three times a lease; nobody else gets the row meanwhile."""
+    upload()
+    spinning = SandboxPool(1, seconds=3.0, module="tests.images.hostile_decoder")
+    began, over, taken = threading.Event(), threading.Event(), []
+
+    def decode(row: Image) -> Any:
+        began.set()
+        return spinning.process(b"spin")
+
+    def second_worker() -> None:
+        began.wait(30)
+        try:
+            while not over.wait(0.1):
+                taken.extend(leases.claim(Image.objects.all(), 5))
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(leases, "LEASE", timedelta(seconds=1))
+    monkeypatch.setattr(processing, "_decode", decode)
+    other, started = threading.Thread(target=second_worker), time.monotonic()
+    other.start()
+    with spinning:
+        assert processing.process_pending() == 1
+    lasted = time.monotonic() - started
+    over.set()
+    other.join()
+    image = Image.objects.get()
+    assert lasted >= 3 * leases.LEASE.total_seconds() and taken == []
+    assert (image.attempts, image.fence, image.lease_until) == (1, 1, None) and "too long" in image.error
 
 
 def test_a_file_that_hangs_does_not_hold_up_those_that_come_after(upload: Any, monkeypatch: Any) -> None:

@@ -1,9 +1,11 @@
 """Suspending somebody ends everything that acts in their name, with the next request."""
 
 import pytest
+from rest_framework.test import APIClient
 
 from images.access import ANONYMOUS, principal_for_key, principal_for_user
 from images.models import User
+from images.throttling import WRONG_KEYS
 
 COLLECTIONS = "/api/v1/collections/"
 
@@ -72,3 +74,32 @@ def test_each_key_has_its_own_rate(rate_of_three, key_client, viewer, owner, col
     first, second = key_client(viewer), key_client(viewer)
     assert [first.get(COLLECTIONS).status_code for _n in range(4)] == [200, 200, 200, 429]
     assert second.get(COLLECTIONS).status_code == 200
+
+
+def test_a_key_may_have_a_lower_rate_than_the_server_and_never_a_higher(
+    rate_of_three, key_client, viewer, collection
+):
+    slow, hasty = key_client(viewer, rate=1), key_client(viewer, rate=1000)
+    first = slow.get(COLLECTIONS)
+    assert first["RateLimit-Policy"] == '"principal";q=1;w=60' and slow.get(COLLECTIONS).status_code == 429
+    assert [hasty.get(COLLECTIONS).status_code for _n in range(4)] == [200, 200, 200, 429]
+
+
+def test_wrong_keys_are_slowed_down_by_address_and_right_ones_are_not(key_client, viewer, collection):
+    right, wrong = key_client(viewer), APIClient(raise_request_exception=False)
+    wrong.credentials(HTTP_AUTHORIZATION=f"Bearer lp_{right.key.prefix}_wrong")
+    statuses = [wrong.get(COLLECTIONS).status_code for _n in range(WRONG_KEYS + 1)]
+    assert statuses == [401] * WRONG_KEYS + [429]
+    refused = wrong.get(COLLECTIONS)
+    assert 0 < int(refused["Retry-After"]) <= 61 and refused.json()["code"] == "throttled"
+    assert right.get(COLLECTIONS).status_code == 200
+    assert wrong.get(COLLECTIONS, REMOTE_ADDR="192.0.2.7").status_code == 401
+
+
+def test_a_header_that_anybody_can_write_is_no_other_address(viewer, collection):
+    wrong = APIClient(raise_request_exception=False)
+    wrong.credentials(HTTP_AUTHORIZATION="Bearer lp_x_y")
+    statuses = {
+        wrong.get(COLLECTIONS, HTTP_X_FORWARDED_FOR=f"192.0.2.{n}").status_code for n in range(WRONG_KEYS + 1)
+    }
+    assert statuses == {401, 429}

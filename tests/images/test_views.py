@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from images import storage
 from images.models import ApiKey, Collection, CollectionGrant, Image, Membership, Moderation
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +97,21 @@ def test_a_viewer_does_not_see_what_others_threw_away(page, viewer, owner, make_
     assert "Thrown away" not in page(viewer).get(url("trash", image.collection.uid)).text
 
 
+def test_history_tells_those_who_may_edit_what_happened(page, owner, viewer, make_image) -> None:
+    image = make_image(uploader=owner)
+    page(owner).post(url("image-edit", image.uid), {"title": "Red boat"})
+    page(owner).post(url("decide", image.uid), {"decision": "hide", "reason": "Faces"})
+    text = page(owner).get(url("image-history", image.uid)).text
+    assert [text.index(said) for said in ("Hidden", "Faces", "edited", "Uploaded")] == sorted(
+        text.index(said) for said in ("Hidden", "Faces", "edited", "Uploaded")
+    )
+    assert page(viewer).get(url("image-history", image.uid)).status_code == 404
+
+
+def test_history_is_not_for_those_who_only_look(page, viewer, make_image) -> None:
+    assert page(viewer).get(url("image-history", make_image().uid)).status_code == 403
+
+
 # ── Many pictures ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -112,6 +132,82 @@ def test_bulk_leaves_out_what_is_not_allowed(page, teammate, owner, make_image) 
 def test_bulk_without_a_known_change_is_refused(page, owner, make_image) -> None:
     image = make_image()
     assert page(owner).post(url("bulk"), {"do": "delete-for-good", "uid": [image.uid]}).status_code == 400
+
+
+def test_bulk_moves_and_tells_where_from(page, owner, make_image, make_collection) -> None:
+    image, target = make_image(), make_collection("Harbour")
+    answer = (
+        page(owner).post(url("bulk"), {"do": "move", "collection": target.uid, "uid": [image.uid]}).json()
+    )
+    assert answer == {
+        "done": [str(image.uid)],
+        "refused": 0,
+        "from": {str(image.uid): str(image.collection.uid)},
+    }
+    assert Image.objects.get().collection == target
+
+
+def test_bulk_move_into_another_team_is_left_out(
+    page, owner, make_image, make_collection, other_team
+) -> None:
+    owner.memberships.create(team=other_team, role="owner")
+    image, target = make_image(), make_collection("Elsewhere", team=other_team)
+    answer = page(owner).post(url("bulk"), {"do": "move", "collection": target.uid, "uid": [image.uid]})
+    assert answer.json()["refused"] == 1
+    assert Image.objects.get().collection == image.collection
+
+
+def test_bulk_move_to_a_place_nobody_sees_is_missing(
+    page, owner, make_image, make_collection, other_team
+) -> None:
+    image, target = make_image(), make_collection("Elsewhere", team=other_team)
+    sent = {"do": "move", "collection": target.uid, "uid": [image.uid]}
+    assert page(owner).post(url("bulk"), sent).status_code == 404
+    assert page(owner).post(url("bulk"), {**sent, "collection": "x"}).status_code == 404
+
+
+def test_bulk_move_offers_places_for_uploads(page, owner, viewer, collection) -> None:
+    assert collection.name in page(owner).get(url("bulk-move")).text
+    assert collection.name not in page(viewer).get(url("bulk-move")).text
+
+
+def zip_of(answer) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content)))
+
+
+def test_bulk_download_is_a_zip_of_originals(page, viewer, make_image) -> None:
+    images = [make_image(file_name="boat.jpg"), make_image(file_name="Boat.jpg")]
+    answer = page(viewer).post(url("bulk-download"), {"uid": ",".join(str(one.uid) for one in images)})
+    archive = zip_of(answer)
+    assert archive.testzip() is None
+    assert archive.namelist() == ["boat.jpg", "Boat-2.jpg"]
+    assert archive.read("boat.jpg") == storage.open(images[0].original_key).read()
+
+
+def test_bulk_download_hides_the_place_from_those_who_may_not_know_it(
+    page, viewer, make_image, picture
+) -> None:
+    image = make_image(gps={"latitude": 1, "longitude": 2})
+    storage.put(image.preview_key, io.BytesIO(copy := picture()), "image/jpeg")
+    archive = zip_of(page(viewer).post(url("bulk-download"), {"uid": image.uid}))
+    assert archive.read(archive.namelist()[0]) == copy
+
+
+def test_bulk_download_names_what_is_gone(page, viewer, make_image) -> None:
+    gone, there = make_image(file_name="gone.jpg"), make_image(file_name="there.jpg")
+    storage.delete(gone.original_key)
+    archive = zip_of(page(viewer).post(url("bulk-download"), {"uid": [gone.uid, there.uid]}))
+    assert archive.namelist() == ["there.jpg", "missing.txt"]
+    assert b"gone.jpg" in archive.read("missing.txt")
+
+
+def test_bulk_download_is_bounded_and_only_of_what_is_visible(page, owner, outsider, make_image) -> None:
+    image = make_image(byte_size=2 * 1024**3)
+    for user in (owner, outsider):
+        answer = page(user).post(
+            url("bulk-download"), {"uid": image.uid}, HTTP_REFERER="https://evil.example/"
+        )
+        assert (answer.status_code, answer["Location"]) == (302, "/")
 
 
 # ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -340,6 +436,38 @@ def test_a_key_is_revoked_at_once(page, teammate, team, key_client) -> None:
     assert key.live is False
 
 
+def test_a_key_is_narrowed_to_collections_and_a_rate(
+    page, teammate, team, collection, make_collection, other_team
+) -> None:
+    foreign = make_collection("Theirs", team=other_team)
+    form = {"name": "Robot", "scopes": ["images:read"], "collections": [collection.uid], "rate": "60"}
+    assert page(teammate).post(url("keys", team.uid), form).status_code == 200
+    key = ApiKey.objects.get()
+    assert (key.limited, list(key.collections.all()), key.rate) == (True, [collection], 60)
+    assert (
+        page(teammate).post(url("keys", team.uid), form | {"collections": [foreign.uid]}).status_code == 422
+    )
+
+
+def test_a_key_is_replaced_and_the_old_one_works_a_day_longer(
+    page, teammate, team, key_client, collection
+) -> None:
+    old = key_client(teammate, "images:read", collections=[collection], rate=7)
+    answer = page(teammate).post(url("key-rotate", old.key.uid))
+    newer = ApiKey.objects.exclude(pk=old.key.pk).get()
+    assert f"lp_{newer.prefix}_" in answer.content.decode()
+    assert (newer.scopes, list(newer.collections.all()), newer.rate) == (["images:read"], [collection], 7)
+    assert old.get("/api/v1/collections/").status_code == 200
+    ends = ApiKey.objects.get(pk=old.key.pk).expires_at
+    assert timedelta(hours=23) < ends - timezone.now() <= timedelta(hours=24)
+
+
+def test_nobody_replaces_the_key_of_another(page, teammate, owner, key_client) -> None:
+    key = key_client(teammate).key
+    assert page(owner).post(url("key-rotate", key.uid)).status_code == 404
+    assert ApiKey.objects.count() == 1
+
+
 def test_nobody_revokes_a_teammates_key(page, viewer, owner, key_client) -> None:
     key = key_client(owner).key
     assert page(viewer).post(url("key-revoke", key.uid)).status_code == 404
@@ -376,9 +504,9 @@ def test_no_template_holds_a_script_a_style_or_a_handler() -> None:
 
 def test_the_demo_model_is_announced(page, owner, settings) -> None:
     settings.LOUPE_MODEL = ""
-    assert "bundled demo model" in page(owner).get(url("collections")).text
+    assert "Demo model:" in page(owner).get(url("collections")).text
     settings.LOUPE_MODEL = "openai/clip-vit-base-patch32"
-    assert "bundled demo model" not in page(owner).get(url("collections")).text
+    assert "Demo model:" not in page(owner).get(url("collections")).text
 
 
 def test_scripts_stay_small() -> None:

@@ -254,6 +254,16 @@ def test_a_finished_vector_moves_with_its_picture(ready: Any, owner: Any, make_c
     assert embedding.searchable_ids([image.pk]) == {image.pk}
 
 
+def test_a_vector_moves_while_its_picture_is_checked_again(
+    ready: Any, owner: Any, make_collection: Any
+) -> None:
+    image, target = ready(), make_collection("Target")
+    embedding.embed_pending()
+    type(image).objects.filter(pk=image.pk).update(state="stored")
+    moderation.move(image, target, owner)
+    assert (Embedding.objects.get().collection_id, Embedding.objects.get().seq) == (target.pk, 1)
+
+
 def test_a_failed_vector_moves_with_its_picture(ready: Any, owner: Any, make_collection: Any) -> None:
     image, target = ready(), make_collection("Target")
     Embedding.objects.update(state=EmbeddingState.QUARANTINED)

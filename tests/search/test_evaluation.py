@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 
 from images.models import Image, Team
 from search import encoders, evaluation, index, retrieval
+from search.curve import draw_curve, place
 from search.encoders import SpaceIdentity
 from search.evaluation import (
     Answer,
@@ -157,3 +158,18 @@ def test_parts_negatives_and_pictures_work_as_intended_where_the_model_knows_its
     assert outcome == {
         f"intended: {kind}": 1.0 for kind in ("two weighted parts", "negative", "picture and words")
     }
+
+
+def test_the_curve_is_drawn_where_the_table_says(tmp_path):
+    table = ((0.0, 0.2, 400, 0.1, 0.05), (0.8, 1.0, 100, 0.9, 0.5))
+    draw_curve(table, "A test", tmp_path / "curve.png")
+    with Pillow.open(tmp_path / "curve.png") as picture:
+        drawn = picture.convert("RGB")
+        dot, between = (tuple(int(one) for one in place(*at)) for at in ((0.9, 0.5), (0.5, 0.275)))
+        assert drawn.getpixel(dot) == drawn.getpixel(between) == (0xC2, 0x41, 0x0C)
+        assert drawn.getpixel(tuple(int(one) for one in place(0.9, 0.9))) != (0xC2, 0x41, 0x0C)
+
+
+def test_an_empty_table_is_a_curve_without_points(tmp_path):
+    draw_curve((), "Nothing", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 0

@@ -1,10 +1,12 @@
 """Words on pictures propose, and say how much of the question they cover."""
 
 import pytest
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import connection
+from django.db.models.expressions import RawSQL
 
 from images.models import Image
-from search.keywords import MOST_SCANNED, found, terms, tokens
+from search.keywords import DOCUMENT, MOST_FOUND, MOST_SCANNED, found, terms, tokens
 from search.languages import guess, unread
 
 
@@ -79,11 +81,67 @@ def test_large_collections_are_not_scanned_without_full_text(search):
     assert search("dog", MOST_SCANNED + 1) == []
 
 
-@pytest.mark.services
-def test_full_text_knows_inflections(search, make_image):
-    """On Postgres, as `python -m tests.services` starts it."""
+# ── Full text, on Postgres as `python -m tests.services` starts it ─────────────────────────────────────────────────
+
+
+@pytest.fixture
+def named(make_image):
     if connection.vendor != "postgresql":
         pytest.skip("needs Postgres")
+
+    def run(text):
+        names = dict(Image.objects.values_list("pk", "file_name"))
+        return {names[one.image_id] for one in found([text], Image.objects.all(), 10**6)}
+
+    return run
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("title", "asked"),
+    [
+        ("Climbing at dawn", "climbers climb"),
+        ("Die Häuser am Fluss", "ein Haus und der Fluss"),
+        ("Los perros corren", "el perro"),
+        ("Les chevaux blancs", "des chevaux"),
+        ("Собака на пляже", "собака"),
+    ],
+)
+def test_full_text_knows_inflections(named, make_image, title, asked):
+    make_image(file_name="e", title=title)
+    make_image(file_name="f", title="Something else")
+    assert named(asked) == {"e"}
+
+
+@pytest.mark.services
+def test_full_text_takes_file_names_apart(named, make_image):
+    make_image(file_name="old-harbour_2041.jpg")
+    assert named("harbour") == named("2041") == {"old-harbour_2041.jpg"}
+
+
+@pytest.mark.services
+def test_full_text_is_answered_by_its_index(named, make_image):
+    """The migration and the question spell the same expression: else every row would be read."""
     make_image(file_name="e", title="Climbing at dawn")
-    names = dict(Image.objects.values_list("pk", "file_name"))
-    assert [names[one.image_id] for one in found(["climbers climb"], Image.objects.all(), 10**6)] == ["e"]
+    said = Image.objects.annotate(said=RawSQL(DOCUMENT, [], output_field=SearchVectorField()))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = said.filter(said=SearchQuery("climb", config="english")).explain()
+    assert "image_words" in plan
+
+
+@pytest.mark.services
+def test_what_holds_every_word_is_not_lost_among_many_that_hold_one(named, make_image, collection):
+    make_image(file_name="both", title="Rialto bridge")
+    Image.objects.bulk_create(
+        Image(
+            collection=collection,
+            sha256=f"{n:064x}",
+            byte_size=1,
+            file_name="one",
+            title="Bridge",
+            state="ready",
+        )
+        for n in range(2 * MOST_FOUND + 5)
+    )
+    assert named("rialto bridge") == {"both"}

@@ -33,7 +33,7 @@ from search.query import (
 ONE = UUID("0198a6c0-0000-7000-8000-000000000001")
 
 words = st.text(min_size=1, max_size=40).filter(clean)
-weights = st.one_of(st.just(1.0), st.floats(1e-6, 1000))
+weights = st.one_of(st.just(1.0), st.just(0.0), st.floats(1e-6, 1000))
 shares = st.none() | st.floats(0, 1)
 moments = st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 tags = st.lists(words, max_size=3).map(tuple)

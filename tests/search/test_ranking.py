@@ -19,9 +19,12 @@ from search.ranking import (
     diversify,
     fit,
     fold,
+    judged,
     lift,
+    lifted,
     match,
     penalise,
+    placed,
     recency,
     rrf,
 )
@@ -166,9 +169,34 @@ def test_balanced_weights_let_words_count_beside_a_picture():
     assert words == pytest.approx(5 * picture)
 
 
-@given(units, units)
-def test_a_penalty_only_lowers(matched, unwanted):
-    assert 0 <= penalise(np.array([matched]), np.array([unwanted]))[0] <= matched
+@given(units, units, units)
+def test_a_penalty_only_lowers(matched, unwanted, weight):
+    assert 0 <= penalise(np.array([matched]), np.array([[unwanted]]), [weight])[0] <= matched
+
+
+def test_a_lighter_negative_takes_less_away():
+    light, heavy = (penalise(np.array([0.9]), np.array([[1.0]]), [weight])[0] for weight in (0.3, 1))
+    assert 0.6 < light < 0.9
+    assert heavy < 0.1
+
+
+def test_without_negatives_nothing_is_taken_away():
+    assert list(penalise(np.array([0.9, 0.2]), np.empty((0, 2)), [])) == [0.9, 0.2]
+
+
+def test_a_line_says_what_a_match_says():
+    curve, background = Curve(-5, 1.5, 3, 0.1, 0.05, 2), Background(0.12, 0.04, 300)
+    values = np.array([0.1, 0.2, 0.3])
+    lines = [curve.line(background)]
+    assert placed(values[:, None], lines)[:, 0] == pytest.approx(match(values, background, curve))
+
+
+def test_a_picture_without_vector_matches_nothing():
+    assert list(placed(np.array([[np.nan, 0.2]]), [(5, 1), (0, 0)])[0]) == [0, 0.5]
+
+
+def test_a_judgement_and_a_match_meet_half_way():
+    assert list(judged(np.array([0.4, 0.4]), np.array([1.0, np.nan]))) == [0.7, 0.4]
 
 
 def test_recency_halves_per_half_life_and_forgives_the_future():
@@ -204,9 +232,21 @@ def test_rank_fusion_of_one_list_keeps_its_order():
 
 
 def test_words_lift_by_what_they_cover():
-    none, half, full = lift(np.full(3, 0.1), np.array([0, 0.5, 1]), np.ones(3))
+    none, half, full = lifted(np.full(3, 0.1), lift(np.array([0, 0.5, 1]), np.ones(3)), Calibration())
     assert none == pytest.approx(0.1)
-    assert none < half < 0.35 < 0.8 < full < 1
+    assert none < half < 0.35 < full < 0.8
+
+
+def test_words_order_what_is_strong_and_make_nothing_strong():
+    known = Calibration()
+    raised = lifted(np.array([0.1, 0.79, 0.82, 0.82]), np.array([0.9, 0.9, 0.9, 0.0]), known)
+    assert known.bands(raised) == ["possible", "possible", "strong", "strong"]
+    assert raised[2] > raised[3] == 0.82
+
+
+@given(units, units)
+def test_words_never_lower_a_match(matched, share):
+    assert matched <= lifted(np.array([matched]), np.array([share]), Calibration())[0] <= 1
 
 
 def test_without_diversity_the_order_is_the_score():

@@ -1,10 +1,9 @@
 """The search behind a read-only link: it finds what the link shows, whatever the question says."""
 
-# ruff: noqa: F811  (fixtures of the neighbour, named as arguments)
 import pytest
 
 from images import shares
-from tests.search.test_views import add, encoder  # noqa: F401
+from tests.search.test_views import encoder  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 

@@ -58,7 +58,6 @@ AFTER = {
     "reject": "rejected",
     "hide": "hidden",
     "restore": "approved",
-    "undo": "pending",
 }
 
 
@@ -69,6 +68,20 @@ class Picture:
     ready: bool
     moderation: str
     trashed: bool = False
+    reported: set[int] = field(default_factory=set)  # by whom, while nobody has decided
+    settled: set[int] = field(default_factory=set)  # by the last decision
+    before: str = ""  # what the picture was when the last decision settled reports
+
+    def decided(self, decision: str) -> None:
+        """Undoing a decision that settled reports opens them again, with the picture as it was then."""
+        if decision == "undo":
+            self.moderation = self.before or "pending"
+            self.reported |= self.settled
+            self.settled, self.before = set(), ""
+            return
+        self.before = self.moderation if self.reported else ""
+        self.settled, self.reported = self.reported, set()
+        self.moderation = AFTER[decision]
 
 
 @dataclass
@@ -140,6 +153,8 @@ class Gate(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.cached = defaultdict(set)
+        self.secrets, self.tokens = {}, {}  # what opens the keys and links
+        self.uploaded = 0
         self.scope = transaction.atomic()
         self.scope.__enter__()
 
@@ -222,6 +237,7 @@ class Gate(RuleBasedStateMachine):
         team = Team.objects.get(pk=house)
         made = teams.create_collection(team, self._user(person), name=name, visibility=visibility)
         self.world.places[made.pk] = (house, visibility)
+        self._opened(made)
         if visibility == "private":
             self.world.grants[made.pk, person] = "owner"
         return made.pk
@@ -256,7 +272,8 @@ class Gate(RuleBasedStateMachine):
 
     @rule(target=pictures, place=places, person=people, ready=st.booleans(), waits=st.booleans())
     def uploads(self, place, person, ready, waits):
-        number = len(self.world.pictures)
+        self.uploaded += 1
+        number = self.uploaded
         state = "ready" if ready else "stored"
         judged = "pending" if waits else "approved"
         made = Image.objects.create(
@@ -264,19 +281,21 @@ class Gate(RuleBasedStateMachine):
             original_key=storage.new_key("originals"), state=state, moderation=judged,
         )  # fmt: skip
         self.world.pictures[made.pk] = Picture(place, person, ready, judged)
+        self._uploaded(made)
         return made.pk
 
     @rule(number=pictures, decision=CHANGES, person=people)
     def is_decided(self, number, decision, person):
         if number in self.world.pictures:
             moderation.decide(self._picture(number), decision, self._user(person))
-            self.world.pictures[number].moderation = AFTER[decision]
+            self.world.pictures[number].decided(decision)
 
     @rule(number=pictures, person=people)
     def is_reported(self, number, person):
         """Reports are looked at; they hide nothing."""
         if number in self.world.pictures:
             moderation.report(self._picture(number), self._user(person), "Look at this")
+            self.world.pictures[number].reported.add(person)
 
     @rule(number=pictures, person=people)
     def goes_to_the_trash_or_back(self, number, person):
@@ -306,7 +325,8 @@ class Gate(RuleBasedStateMachine):
     def issues_a_key(self, house, person, only):
         chosen = None if only is None else list(Collection.objects.filter(pk__in=only))
         team, owner = Team.objects.get(pk=house), self._user(person)
-        key, _text = keys.issue(team, owner, "Key", ["images:read"], collections=chosen)
+        key, text = keys.issue(team, owner, "Key", ["images:read", "search:read"], collections=chosen)
+        self.secrets[key.pk] = text
         self.world.keys[key.pk] = Key(person, house, None if only is None else frozenset(only))
         return key.pk
 
@@ -321,7 +341,8 @@ class Gate(RuleBasedStateMachine):
 
     @rule(target=links, place=places, person=people)
     def shares_a_link(self, place, person):
-        link, _token = shares.create(self._place(place), self._user(person), "Link")
+        link, token = shares.create(self._place(place), self._user(person), "Link")
+        self.tokens[link.pk] = token
         self.world.links[link.pk] = (place, True)
         return link.pk
 
@@ -395,6 +416,12 @@ class Gate(RuleBasedStateMachine):
         owners = {user for (one, user), held in own.items() if one == place and held == "owner"}
         return self.world.places[place][1] == "private" and role != "owner" and owners == {person}
 
+    def _opened(self, collection):
+        """For machines that do more with a collection."""
+
+    def _uploaded(self, image):
+        """For machines that do more with a picture."""
+
     def _user(self, pk):
         return User.objects.get(pk=pk)
 
@@ -405,7 +432,8 @@ class Gate(RuleBasedStateMachine):
         return Image.objects.select_related("collection__team").get(pk=pk)
 
 
-def test_sql_and_model_agree(db):
+def test_sql_and_model_agree(db, monkeypatch):
+    monkeypatch.setattr(moderation, "REPORTS_PER_DAY", 1_000_000)
     run(
         Gate,
         settings=settings(

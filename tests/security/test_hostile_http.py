@@ -6,23 +6,29 @@ A sample of every category by default; LOUPE_FAULTS=full sends everything.
 from __future__ import annotations
 
 import csv
+import io
 import json
+import logging
 import os
 import socket
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import structlog
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from images import processing
+from config import logs
+from images import processing, storage, transfer
 from images.ingest import clean_file_name
-from images.models import Image
-from tests.faults.house import House, Web
+from images.models import Image, Job
+from tests.faults.house import House, Web, form
 from tests.faults.pictures import picture
 from tests.images.test_hostile_files import DAMAGED
 from tests.search.tiny_models import clip_model
@@ -124,6 +130,21 @@ def test_archives_are_no_pictures(client: Any, collection: Any, test_data: Path)
     assert not Image.objects.exists()
 
 
+def test_archives_are_imported_without_harm(client: Any, collection: Any, test_data: Path) -> None:
+    """Refused at the door, or by the worker with a reason; nothing of them is taken and nothing stays."""
+    archives = sorted((test_data / "hostile" / "files" / "archive").iterdir())[: 5 * EACH]
+    statuses = Counter[int]()
+    for path in archives:
+        file = SimpleUploadedFile("holiday.zip", path.read_bytes(), "application/zip")
+        address = f"/api/v1/collections/{collection.uid}/imports/"
+        statuses[client.post(address, {"file": file}, format="multipart").status_code] += 1
+        transfer.run_due()
+    assert set(statuses) <= REFUSED | {202} and sum(statuses.values()) > 50, statuses
+    jobs = list(Job.objects.all())
+    assert len(jobs) == statuses[202] and all(job.state == "failed" and job.errors for job in jobs)
+    assert not Image.objects.exists() and list(storage.list("imports/")) == []
+
+
 # ── Strings ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -209,6 +230,46 @@ def test_any_text_can_be_searched_for(
     spaces._identity.cache_clear()
 
 
+@pytest.fixture
+def lines(monkeypatch: Any) -> Iterator[Callable[[bool], io.StringIO]]:
+    """`lines(as_json)`: from now on the log goes there instead of to stderr, in the product's own format."""
+    handlers, level = logging.root.handlers, logging.getLevelName(logging.root.level)
+
+    def catch(as_json: bool) -> io.StringIO:
+        written = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", written)
+        logs.configure("INFO", as_json)
+        return written
+
+    yield catch
+    monkeypatch.undo()
+    logs.configure(level, as_json=False)
+    logging.root.handlers = handlers
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_text_leaves_its_log_line(strings: list[str], lines: Any, as_json: bool) -> None:
+    written = lines(as_json)
+    for text in strings:
+        structlog.get_logger("tests").warning("refused", file_name=text)
+        logging.getLogger("tests").warning("Not Found: %s", text)
+    found = written.getvalue().splitlines()
+    assert len(found) == 2 * len(strings)
+    assert all(line.isprintable() and len(line) < 10_000 for line in found)
+    if as_json:
+        assert all(json.loads(line)["level"] == "warning" for line in found)
+
+
+def test_a_path_from_the_outside_stays_in_its_log_line(page: Any, strings: list[str], lines: Any) -> None:
+    written = lines(False)
+    for text in strings:
+        path = "/" + quote(text.encode("utf-8", "replace"), safe="")
+        assert page().get(path).status_code in {200, 302, 404, 400}
+    found = written.getvalue().splitlines()
+    assert found and all(line.isprintable() for line in found)
+    assert all(line[:4].isdigit() for line in found), "every line begins with its time"
+
+
 # ── Uploads over a real server ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -240,6 +301,36 @@ def test_a_huge_upload_is_refused_before_it_is_read(web: Web, collection: Any) -
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
         connection.sendall(head(web, collection, "Content-Length: 10000000000"))
         assert status(connection) == 413
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html><script>alert(1)</script>", b"MZ\x90" * 400, b"GIF8" + b"\0" * 500]
+)
+def test_an_upload_that_lies_about_its_kind_is_refused(web: Web, collection: Any, content: bytes) -> None:
+    answer, told = web.upload(collection, "holiday.jpg", content)
+    assert answer == 415 and told["errors"][0]["pointer"] == "/file" and not Image.objects.exists()
+
+
+def test_an_upload_shorter_than_it_said_is_not_kept(web: Web, collection: Any) -> None:
+    """The length covers more than is sent, then the sender is silent and hangs up."""
+    body = form("b", "a.jpg", picture(1), {})
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(head(web, collection, f"Content-Length: {len(body) + 1000}") + body)
+    assert web.upload(collection, "b.jpg", picture(2))[0] == 201
+    assert Image.objects.count() <= 2 and all(image.byte_size in sizes() for image in Image.objects.all())
+
+
+def sizes() -> set[int]:
+    """Bytes of the whole files that the test above sends."""
+    return {len(picture(1)), len(picture(2))}
+
+
+def test_an_upload_longer_than_it_said_ends_where_it_said(web: Web, collection: Any) -> None:
+    body = form("b", "a.jpg", picture(1), {})
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(head(web, collection, f"Content-Length: {len(body) // 2}") + body)
+        assert status(connection) in REFUSED
+    assert not Image.objects.exists()
 
 
 def test_an_upload_of_no_declared_length_is_refused(web: Web, collection: Any) -> None:

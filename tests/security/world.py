@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.db import connection, transaction
 from django.utils import timezone
 
-from images import invitations, members, shares, webhooks
+from images import invitations, members, prompts, shares, webhooks
 from images.access import Rank
 from images.models import (
     ApiKey,
@@ -16,12 +19,13 @@ from images.models import (
     Invitation,
     Job,
     Membership,
+    ModerationPrompt,
     ShareLink,
     Team,
     Webhook,
     WebhookDelivery,
 )
-from search.models import CollectionIndex, Embedding, Space
+from search.models import CollectionIndex, Embedding, SavedSearch, Space
 from tests.search.axes import DIMENSION, NAME, SHA256, vector
 
 MARK = "Kept-among-us"
@@ -29,6 +33,7 @@ ROLES = ("viewer", "contributor", "editor", "manager", "owner")
 STRANGERS = ("anonymous", "suspended", "outsider", "revoked")
 TABLES = (
     Team, Membership, ApiKey, Collection, Image, Job, Invitation, ShareLink, CollectionGrant, Webhook, WebhookDelivery,
+    ModerationPrompt, SavedSearch,
 )  # fmt: skip
 
 
@@ -67,6 +72,8 @@ def furnish(
     )
     invitation = invitations.invite(team, "guest@example.org", "viewer", "check", users["owner"], Rank.OWNER)
     share, _token = shares.create(place, users["owner"], MARK)
+    saved = SavedSearch.objects.create(owner=users["owner"], name=MARK, address="q=dog")
+    prompt = prompts.add(team, "weapon", users["owner"])
     granted = make_user("granted")
     granted.memberships.create(team=team, role="viewer")
     members.grant(place, granted, "contributor", users["owner"], Rank.OWNER)
@@ -75,7 +82,8 @@ def furnish(
     newcomer = make_user("newcomer")
     return {**pictures, "team": team, "collection": place, "empty": make_collection(f"{MARK} too"), "key": key,
             "job": job, "export": export, "target": target, "newcomer": newcomer, "webhook": hook,
-            "delivery": delivery, "invitation": invitation, "share": share, "granted": granted}  # fmt: skip
+            "delivery": delivery, "invitation": invitation, "share": share, "granted": granted,
+            "prompt": prompt, "saved": saved}  # fmt: skip
 
 
 def _embed(place: Collection, image: Image) -> None:
@@ -89,3 +97,33 @@ def snapshot() -> list[Any]:
     """Every row that a request might change; when a key was last used is no change."""
     rows = [list(table.objects.order_by("pk").values()) for table in TABLES]
     return [[{k: v for k, v in row.items() if k != "last_used_at"} for row in table] for table in rows]
+
+
+def sharing_middleware(clients: dict[str, Any]) -> dict[str, Any]:
+    """The same clients behind one chain of middleware: to load it takes longer than to answer a request."""
+    first, *others = clients.values()
+    first.handler.load_middleware()
+    for client in others:
+        client.handler._middleware_chain = first.handler._middleware_chain
+    return clients
+
+
+@contextmanager
+def undone() -> Iterator[list[str]]:
+    """What was written inside, by table; all of it is taken back."""
+    written: list[str] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            written.append(sql)
+        return execute(sql, params, many, context)
+
+    with transaction.atomic(), connection.execute_wrapper(note):
+        yield written
+        transaction.set_rollback(True)
+
+
+def touched(written: list[str]) -> bool:
+    """Whether a table that matters was written to at all; only then its rows are worth comparing."""
+    names = {f'"{table._meta.db_table}"' for table in TABLES}
+    return any(name in sql[:80] for sql in written for name in names)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import current_app
 
+from images import signals
 from workers import doorbell, idle, lanes, schedules, tasks
 
 
@@ -111,6 +112,35 @@ def test_a_task_rings_again_while_there_is_more(monkeypatch: Any) -> None:
     tasks.process()
     tasks.process()
     assert rung == ["workers.tasks.process"]
+
+
+def test_an_import_or_export_rings_after_commit(
+    db: None, monkeypatch: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, **kwargs: rung.append(name))
+    with django_capture_on_commit_callbacks(execute=True):
+        signals.transfers_changed.send(None)
+    assert rung == ["workers.tasks.transfer_archives"]
+
+
+def test_webhooks_wait_for_nothing_else(monkeypatch: Any) -> None:
+    """While the other lanes of a worker are at a long piece of work, deliveries go out."""
+    delivered, release, stopped = threading.Event(), threading.Event(), threading.Event()
+    steps = {"build_indexes": release.wait, "transfer": release.wait, "webhooks": delivered.set}
+    monkeypatch.setattr(lanes, "idle_step", lambda name: steps[name]() and 0)
+    monkeypatch.setattr(idle, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(idle, "_stop", stopped)
+    monkeypatch.setattr(idle, "_threads", [])
+    queues = [queue for queue in schedules.QUEUES if queue.name in ("index", "maintenance")]
+    monkeypatch.setattr(current_app.amqp.queues, "_consume_from", {queue.name: queue for queue in queues})
+    idle._start()
+    try:
+        assert delivered.wait(10)
+    finally:
+        stopped.set(), release.set()
+        for thread in idle._threads:
+            thread.join(10)
 
 
 def test_every_task_has_a_queue_that_a_worker_serves() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from images import storage
+from images import refusals, storage
 from images.models import Image, ImageState
 
 GRACE = timedelta(hours=24)
@@ -91,5 +91,4 @@ def mend(kind: str, key: str, image: Image | None) -> None:
     elif kind == "missing" and key != image.original_key:
         Image.objects.filter(pk=image.pk).update(state=ImageState.STORED, attempts=0, lease_until=None)
     else:
-        reason = "The stored file is damaged; please upload it again."
-        Image.objects.filter(pk=image.pk).update(state=ImageState.REJECTED, reason=reason)
+        Image.objects.filter(pk=image.pk).update(state=ImageState.REJECTED, reason=refusals.DAMAGED)

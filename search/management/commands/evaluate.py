@@ -13,8 +13,9 @@ import numpy as np
 from django.core.management.base import BaseCommand, CommandError
 
 from search import index
+from search.curve import draw_curve
 from search.encoders import EncoderError, default_model_name, get_encoder, identify
-from search.evaluation import Labelled, ask, calibrated, encoded, halves, load, report, scratch
+from search.evaluation import Labelled, Report, ask, calibrated, encoded, halves, load, report, scratch
 from search.intents import intended
 from search.models import CollectionIndex
 from search.ranking import Calibration
@@ -41,6 +42,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--write", default="", help="search: learn on all questions and write the calibration here"
+        )
+        parser.add_argument(
+            "--plot", default="", help="search: draw how often a match was right, as a PNG here"
         )
         parser.add_argument("--pictures", type=int, default=1200, help="demo_model: how many new drawings")
         parser.add_argument("--queries", type=int, default=100, help="index: how many questions")
@@ -77,16 +81,19 @@ class Command(BaseCommand):
                 source=f"{encoder.spec.label} {encoder.sha256[:12]} on {data.folder.name}",
             )
             Path(options["write"]).write_text(json.dumps(calibration.to_json(), indent=2) + "\n")
-        self.stdout.write(self._measured(measured, vectors, name, calibration, options["words"]))
+        made = self._measured(measured, vectors, name, calibration, options["words"])
+        self.stdout.write(made.formatted())
+        if options["plot"]:
+            draw_curve(made.table, f"{encoder.spec.label} on {data.folder.name}", Path(options["plot"]))
 
     def _measured(
         self, data: Labelled, vectors: np.ndarray, name: str, calibration: Calibration, words: bool
-    ) -> str:
+    ) -> Report:
         with scratch(data, vectors, identify(name), calibration, titles=words) as principal:
             ask(data.asked[:3], principal, words=words)  # opens the views before anything is timed
             measured = report(ask(data.asked, principal, words=words))
             intents = intended(data, principal) if data.facts else {}
-            return replace(measured, figures=measured.figures | intents).formatted()
+            return replace(measured, figures=measured.figures | intents)
 
     def index(self, options: dict[str, Any]) -> None:
         """Recall of every live generation against exact search, with the gallery's questions as probes."""
@@ -100,6 +107,26 @@ class Command(BaseCommand):
             took = (time.perf_counter() - began) * 1000 / len(probes)
             recall = np.mean([_share(hit.ids[0], right) for hit, right in zip(hits, truth.ids, strict=True)])
             self.stdout.write(f"| {row.collection} | {hits[0].plan} | {recall:.4f} | {took:.2f} |")
+        for row in CollectionIndex.objects.filter(live__isnull=False).select_related("live", "collection"):
+            self.stdout.write(_curve(row))
+
+
+def _curve(row: CollectionIndex) -> str:
+    """What was measured at the build, and since then with live queries."""
+    about: dict[str, Any] = row.live.manifest if row.live else {}
+    points = [
+        f"| {point['effort']} | {point['recall']:.4f} | {point['cpu_ms']:.3f} |"
+        + (" chosen" if point["effort"] == about["effort"] else "")
+        for point in about.get("curve", [])
+    ]
+    lines = [f"\n{row.collection}: {about.get('kind')}, probes: {about.get('probes')}"]
+    if points:
+        lines += ["| effort | recall@50 | CPU ms |", "| ---: | ---: | ---: |", *points]
+    else:
+        lines.append("searched exactly: nothing to tune")
+    if row.live_recall is not None:
+        lines.append(f"live queries: {row.live_recall:.4f} of {row.live_recall_count}")
+    return "\n".join(lines)
 
 
 def _share(found: np.ndarray, right: np.ndarray) -> float:

@@ -47,7 +47,7 @@ def test_built_generation_answers_like_the_delta_did(indexed, add, vectors, find
     assert after.hits.generations == {collection.pk: 1}
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivf-flat"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivf-pq", "ivf-flat"])
 def test_wanted_kind_is_built_tuned_and_searched(kind, indexed, add, vectors, find, rebuilt):
     collection, known = indexed(), vectors(400)
     ids = add(collection, known)
@@ -276,6 +276,16 @@ def test_job_shows_progress_and_ends(indexed, add, vectors, rebuilt):
     rebuilt(collection)
     job.refresh_from_db()
     assert (job.state, job.done) == ("done", 10) and job.finished_at
+
+
+def test_progress_only_rises(indexed, add, vectors, rebuilt, monkeypatch):
+    collection, seen, tick = indexed(), [], builder.Build.tick
+    add(collection, vectors(900))
+    monkeypatch.setattr(builder, "PAGE", 200)
+    monkeypatch.setattr("search.index.segment.CHUNK", 200)
+    monkeypatch.setattr(builder.Build, "tick", lambda self, done: seen.append(done) or tick(self, done))
+    rebuilt(collection, kind="ivf-pq")
+    assert seen == sorted(seen) and len(set(seen)) > 8 and seen[-1] == 900
 
 
 def test_cancelled_job_stops_the_build(indexed, add, vectors, monkeypatch):

@@ -8,17 +8,18 @@ from search.index.planner import Searchable, kind_for, plan
 CURVE = (RecallPoint(50, 0.9, 0.2), RecallPoint(128, 0.985, 0.4), RecallPoint(256, 0.99, 0.8))
 HNSW = Searchable(100_000, "hnsw", 128, 0, CURVE)
 IVF = Searchable(1_000_000, "ivf", 128, 4000, CURVE)
+CODED = Searchable(100_000, "ivf-pq", 128, 500, CURVE)
 
 
 @pytest.mark.parametrize(
     ("count", "kind"),
-    [(0, "exact"), (20_000, "exact"), (20_001, "hnsw"), (250_000, "hnsw"), (250_001, "ivf")],
+    [(0, "exact"), (20_000, "exact"), (20_001, "ivf-pq"), (250_001, "ivf-pq")],
 )
 def test_kind_by_size(count, kind):
     assert kind_for(count) == kind
 
 
-@pytest.mark.parametrize("segment", [HNSW, IVF])
+@pytest.mark.parametrize("segment", [HNSW, IVF, CODED])
 def test_without_a_filter_the_tuned_effort_is_used(segment):
     found = plan(segment, 50)
     assert (found.name, found.effort, found.exact, found.estimated_recall) == (
@@ -30,13 +31,13 @@ def test_without_a_filter_the_tuned_effort_is_used(segment):
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 50, 500, 5000, 10_000])
-@pytest.mark.parametrize("segment", [HNSW, IVF])
+@pytest.mark.parametrize("segment", [HNSW, IVF, CODED])
 def test_small_sets_are_searched_exactly(segment, allowed):
     found = plan(segment, 50, allowed)
     assert (found.name, found.exact, found.estimated_recall) == ("filtered-exact", True, 1.0)
 
 
-@pytest.mark.parametrize("segment", [HNSW, IVF])
+@pytest.mark.parametrize("segment", [HNSW, IVF, CODED])
 def test_large_sets_are_searched_wider(segment):
     found = plan(segment, 50, segment.count // 2)
     assert (found.name, found.effort, found.exact) == (f"{segment.kind}-filtered", 256, False)
@@ -58,6 +59,11 @@ def test_exact_where_nothing_else_reached_the_target_or_everything_is_asked(segm
     assert plan(segment, 50).exact and plan(segment, 50, 30_000).exact
 
 
+def test_whoever_wants_a_large_share_is_answered_exactly():
+    assert not plan(CODED, 500).exact
+    assert plan(CODED, 3000).exact
+
+
 def test_fallback_is_exact_and_says_so():
     found = plan(HNSW, 50, 60_000).fallback()
     assert (found.name, found.effort, found.exact) == ("hnsw-filtered+exact", None, True)
@@ -66,7 +72,7 @@ def test_fallback_is_exact_and_says_so():
 @given(
     count=st.integers(0, 10**7),
     share=st.floats(0, 1),
-    kind=st.sampled_from(["exact", "hnsw", "ivf", "ivf-flat"]),
+    kind=st.sampled_from(["exact", "hnsw", "ivf", "ivf-pq", "ivf-flat"]),
     effort=st.none() | st.integers(1, 4096),
     k=st.integers(1, 1000),
 )

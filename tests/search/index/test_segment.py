@@ -9,16 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search.index.errors import BadParameters, DamagedSegment, NotFinite, UnorderedIds, WrongDimension
+from search.index.masks import Bitmap, mask_of
 from search.index.segment import (
     HEADER_BYTES,
     KINDS,
     MAGIC,
-    Bitmap,
     Segment,
     build,
     digest,
     kind_parameters,
-    mask_of,
     open_segment,
 )
 from tests.search.index.shapes import unit, world

@@ -11,13 +11,13 @@ def segments(tmp_path_factory):
     pictures, text = world(6000, 60, dimension=64, concepts=200)
     folder = tmp_path_factory.mktemp("tuning")
     made = {}
-    for kind in ("exact", "hnsw", "ivf", "ivf-flat"):
+    for kind in ("exact", "hnsw", "ivf", "ivf-pq", "ivf-flat"):
         built = build(folder / kind, kind, pictures, np.arange(6000))
         made[kind] = open_segment(folder / kind, built.sha256)
     return pictures, text, made
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivf-flat"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivf-pq", "ivf-flat"])
 def test_cheapest_effort_that_reaches_the_target_is_chosen(kind, segments):
     _pictures, text, made = segments
     effort, curve = tuning.tune(made[kind], text, 0.9)
