@@ -8,7 +8,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from images import moments
+from images import audit_words, moments
 
 register = template.Library()
 
@@ -33,6 +33,7 @@ def percent(share: float | None) -> str:
 register.filter("day", moments.day)
 register.filter("month", moments.month)
 register.filter("moment", moments.moment)
+register.filter("deed", audit_words.name_of)
 
 
 @register.filter

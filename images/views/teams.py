@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from images import keys, teams
 from images.access import Action, Principal, Rank, allowed, require
 from images.forms import KeyForm, MemberForm, NewMemberForm, TeamForm
-from images.models import ApiKey, Collection, Job, JobState, Membership, Role, Team, Trust, User
+from images.models import ApiKey, Collection, Job, JobState, Membership, Role, Scope, Team, Trust, User
 from images.moderation import Conflict
 from images.views.managed import team_frame
 from images.views.request import Request
@@ -179,6 +179,7 @@ def _keys_page(request: Request, team: Team, form: KeyForm, secret: str) -> Http
         "form": form,
         "secret": secret,
         "tab": "keys",
+        "scopes": Scope.choices,
         "base": _base(request),
     }
     return render(request, "images/keys.html", _frame(request, team) | context, status=status)

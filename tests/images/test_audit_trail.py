@@ -1,17 +1,20 @@
 """The audit log as managers read it: filters, pages, CSV; and that the admin's changes are in it."""
 
+import ast
 import csv
 import io
+import re
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from images import audit, audit_guard, audit_trail, keys, moderation
+from images import audit, audit_guard, audit_trail, audit_words, keys, moderation
 from images.models import AuditEvent, Collection
 
 
@@ -218,3 +221,34 @@ def test_tags_and_places_are_told_before_and_after(owner, make_image, make_colle
     assert told("image.edited") == (owner, {"tags": ["sea"]}, {"tags": ["pier", "sea"]})
     moderation.move(image, target, owner)
     assert told("image.moved") == (owner, {"collection": str(source.uid)}, {"collection": str(target.uid)})
+
+
+def recorded():
+    """Every action that the code records under a fixed name."""
+    for app in ("images", "search", "workers"):
+        for path in (settings.BASE_DIR / app).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(call, ast.Call) or not call.args:
+                    continue
+                name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+                said = getattr(call.args[0], "value", None)
+                if name in ("record", "_record", "_rights_changed") and isinstance(said, str):
+                    yield said
+
+
+def test_every_action_has_a_name():
+    found = {one for one in recorded() if re.fullmatch(r"[a-z]+\.[a-z_]+", one)}
+    decisions = {f"moderation.{one}" for one in moderation.DECISIONS}
+    assert len(found) > 30
+    assert (found | decisions) - set(audit_words.NAMES) == set()
+
+
+def test_the_page_says_what_was_done_in_words(page, owner, team, log):
+    log("image.trashed")
+    log("admin.team.changed")
+    log("future.thing")
+    client = page(owner)
+    answer = client.get(reverse("images:audit", args=[team.uid])).text
+    for words in ("Moved a picture to the trash", "Changed in the administration", ">future.thing<"):
+        assert words in answer
+    assert '<option value="image.trashed"' in answer
