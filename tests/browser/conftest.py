@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser import live as machinery
 
 # Playwright keeps an event loop in this thread, which Django would take for an async view.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+# How long to wait for what must come: a busy machine is slow, and only a fault ever waits that long.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,9 @@ def test_scrolling_loads_more_and_a_reload_keeps_them(visit: Visit) -> None:
     expect(page.locator("[data-part]")).to_have_count(1)
     tiles = page.locator("#results .tile")
     expect(tiles).to_have_count(50)
-    for _ in range(20):
+    for _ in range(100):
+        if page.locator("#results .the-end").count():
+            break
         page.mouse.wheel(0, 20_000)
         page.wait_for_timeout(150)
     expect(page.locator("#results .the-end")).to_have_count(1)

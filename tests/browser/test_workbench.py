@@ -45,12 +45,15 @@ def test_the_page_weighs_like_the_server(visit: Visit, question: str, chip: int,
     page.route(re.compile(r"[?&]live=1"), lambda route: held.append(route))
     page.locator("[data-weight-input]").nth(chip).evaluate(SLIDE, weight)
     at_once = tiles(page)
-    page.wait_for_timeout(300)
+    for _ in range(100):
+        if held:
+            break
+        page.wait_for_timeout(50)
     assert held, "the server was not asked"
-    with page.expect_response(re.compile("live=1")):
-        held[-1].continue_()
+    page.locator("#results .tile").evaluate_all("(all) => all.forEach((one) => one.classList.add('before'))")
+    held[-1].continue_()
+    expect(page.locator("#results .tile.before")).to_have_count(0)
     expect(page.locator("#results.loading, #results.htmx-request")).to_have_count(0)
-    page.wait_for_timeout(100)
     answer = tiles(page)
     both = {one["uid"] for one in at_once} & {one["uid"] for one in answer}
     assert len(both) > 5
