@@ -37,17 +37,21 @@ SLOW = (
     "tests/faults/",
     "tests/images/test_direct.py",
     "tests/images/test_hostile_files.py",
+    "tests/images/test_processing.py",
     "tests/images/test_sandbox.py",
     "tests/search/demo/test_model.py",
     "tests/search/index/test_contract.py",
     "tests/search/index/test_merge.py",
     "tests/search/index/test_sampling.py",
     "tests/search/test_clip.py",
+    "tests/search/test_embedding.py",
     "tests/search/test_encoders.py",
+    "tests/search/test_evaluation.py",
     "tests/search/test_multilingual.py",
     "tests/security/",
     "tests/test_flow.py",
     "tests/test_schema.py",
+    "tests/workers/test_folder_broker.py",
 )
 _colours = itertools.count(1)
 
