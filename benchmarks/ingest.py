@@ -134,7 +134,7 @@ def _meter_loupe(meter: Meter) -> None:
 
     for owner, name in ((ingest, "_measure"), (processing, "_check"), (storage, "put")):
         meter.wrap(owner, name, "storage")
-    meter.wrap(embedding, "_load", "model")
+    meter.wrap(embedding, "_preview", "model")
     meter.wrap(type(get_encoder(os.environ["LOUPE_MODEL"])), "encode_images", "model")
 
 

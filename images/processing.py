@@ -32,6 +32,8 @@ from images.signals import image_failed, image_ready, images_changed
 log = structlog.get_logger(__name__)
 BATCH = 8  # what a single upload may have to wait for while an import goes on
 STRAGGLER_SECONDS = 1.0
+# Pictures in hand for each decoding child: while one is decoded, another comes from storage or goes there.
+IN_HAND = 2
 
 
 class DamagedInStorage(Exception):
@@ -48,13 +50,13 @@ class Checked:
 
 
 def process_pending(limit: int = BATCH) -> int:
-    """Claim waiting images and decode them, as many at once as there are decoding children. Returns how many were
-    claimed: 0 means that the queue is empty.
+    """Claim waiting images and decode them, as many at once as there are decoding children, while others are fetched
+    and stored. Returns how many were claimed: 0 means that the queue is empty.
 
     A file that keeps a child busy does not hold up the others: the free children go on with what waits.
     """
     rows = _claim(limit)
-    with leases.kept(rows), ThreadPoolExecutor(settings.DECODE_PROCESSES) as threads:
+    with leases.kept(rows), ThreadPoolExecutor(settings.DECODE_PROCESSES * IN_HAND) as threads:
         pending = _submit(threads, rows)
         while pending:
             finished, _rest = wait(pending, STRAGGLER_SECONDS, FIRST_COMPLETED)

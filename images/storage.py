@@ -32,6 +32,8 @@ WIRE = {
     "ResponseContentDisposition": "response-content-disposition",
     "ResponseContentType": "response-content-type",
 }
+# Object storage is first asked whether it will take a larger body ("Expect: 100-continue"): a way there and back more.
+ASK_FIRST_BYTES = 1024 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024
 PAGE_SIZE = 1000
 PARTIAL = ".partial-"
@@ -103,9 +105,12 @@ def put(key: str, file: IO[bytes], content_type: str, disposition: str | None = 
         _write(folder / key, file)
         return
     extra = {"ContentDisposition": disposition} if disposition else {}
+    small = file.seek(0, os.SEEK_END) <= ASK_FIRST_BYTES
+    file.seek(0)
     with _s3_errors(key):
         # One PUT, never multipart: it is atomic and leaves no parts behind when the process dies.
-        _client().put_object(Bucket=_bucket(), Key=key, Body=file, ContentType=content_type, **extra)
+        body = file.read() if small else file
+        _client().put_object(Bucket=_bucket(), Key=key, Body=body, ContentType=content_type, **extra)
 
 
 def open(key: str) -> IO[bytes]:

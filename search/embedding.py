@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from io import BytesIO
 
@@ -25,6 +26,7 @@ from search.signals import vectors_changed
 
 log = structlog.get_logger(__name__)
 RECENT = timedelta(days=1)
+FETCHED_AT_ONCE = 4  # object storage takes its time for each
 
 
 def enlist(image: Image) -> None:
@@ -128,9 +130,7 @@ def _embed_batch(space: Space, rows: Sequence[Embedding]) -> None:
             leases.postpone(row, str(error))
         log.exception("model_unavailable", space=space.name)
         return
-    edge = encoder.geometry.decode_edge
-    loaded = [(row, picture) for row in rows if (picture := _load(row, edge)) is not None]
-    if loaded:
+    if loaded := _load(rows, encoder.geometry.decode_edge):
         _encode(encoder, loaded)
 
 
@@ -158,19 +158,28 @@ def _encode(encoder: Encoder, loaded: Sequence[tuple[Embedding, Picture.Image]])
     _finish([row for row, _picture in loaded], vectors)
 
 
-def _load(row: Embedding, edge: int) -> Picture.Image | None:
+def _load(rows: Sequence[Embedding], edge: int) -> list[tuple[Embedding, Picture.Image]]:
+    """The rows whose previews can be read, with them; on the others is written why not."""
+    with ThreadPoolExecutor(FETCHED_AT_ONCE) as threads:
+        previews = [(row, threads.submit(_preview, row.image.preview_key, edge)) for row in rows]
+    loaded = []
+    for row, preview in previews:
+        try:
+            loaded.append((row, preview.result()))
+        except storage.StorageUnavailable as error:
+            leases.postpone(row, str(error))
+        except (storage.StorageError, OSError, ValueError) as error:
+            leases.fail(row, f"The preview cannot be read: {error}")
+    return loaded
+
+
+def _preview(key: str, edge: int) -> Picture.Image:
     """The preview that processing made, its short side decoded to at least `edge` px where there are so many: our own
     re-encoded file, so it is safe to decode here."""
-    try:
-        picture = Picture.open(BytesIO(storage.read(row.image.preview_key)), formats=["JPEG", "WEBP", "PNG"])
-        picture.draft("RGB", (edge, edge))
-        picture.load()
-        return picture
-    except storage.StorageUnavailable as error:
-        leases.postpone(row, str(error))
-    except (storage.StorageError, OSError, ValueError) as error:
-        leases.fail(row, f"The preview cannot be read: {error}")
-    return None
+    picture = Picture.open(BytesIO(storage.read(key)), formats=["JPEG", "WEBP", "PNG"])
+    picture.draft("RGB", (edge, edge))
+    picture.load()
+    return picture
 
 
 def _finish(rows: Sequence[Embedding], vectors: np.ndarray) -> None:
