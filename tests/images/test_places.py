@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
-from images import storage
+from images import places, storage
 from images.models import Image
 from images.pixels import process
 from images.processing import process_pending
@@ -90,6 +90,34 @@ def test_a_file_that_may_tell_its_place_is_known(name):
 @pytest.mark.parametrize("name", SILENT)
 def test_a_file_that_tells_none_goes_out_as_it_is(name):
     assert not process(SILENT[name]).holds_place
+
+
+def between_scans(payload):
+    """A progressive JPEG with one more segment behind its first scan."""
+    data = saved("JPEG", progressive=True)
+    second = data.index(b"\xff\xc4", data.index(b"\xff\xda"))
+    return data[:second] + struct.pack(">BBH", 0xFF, 0xE1, len(payload) + 2) + payload + data[second:]
+
+
+def test_only_pixels_are_left_out():
+    noise = Pillow.effect_noise((400, 400), 80)
+    for kind in ("JPEG", "PNG"):
+        file = io.BytesIO()
+        noise.save(file, kind)
+        data = file.getvalue()
+        assert len(places.beside_pixels(data)) < len(data) / 50
+        assert places.beside_pixels(data + b"behind").endswith(b"behind")
+    assert b"GPSLatitude" in places.beside_pixels(between_scans(HERE.encode()))
+    assert b"GPSLatitude" in places.beside_pixels(between_scans(HERE.encode())[:-2])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_many_pieces_are_not_walked_for_ever(kind):
+    data = saved(kind)
+    at = 2 if kind == "JPEG" else 33
+    piece = b"\xff\xfe\x00\x02" if kind == "JPEG" else b"\x00\x00\x00\x00teXt1234"
+    many = data[:at] + piece * 20_000 + HERE.encode() + data[at:]
+    assert b"GPSLatitude" in places.beside_pixels(many)
 
 
 def test_renditions_tell_nothing():
