@@ -23,6 +23,29 @@ TARGETS = """() => [...document.querySelectorAll("a, button, input, select, summ
   .map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()])
   .filter(([, box]) => box.width > 1 && (box.width < 24 || box.height < 24))
   .map(([one, box]) => `${one.outerHTML.slice(0, 90)} ${box.width}x${box.height}`)"""
+# Words that reach out of what holds them, where they are neither shortened with an ellipsis nor scrolled.
+CUT = """() => {
+  const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const holders = ".card, .button, .badge, .chip, .rail a, .tabs a, td";
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    const inside = text.parentElement;
+    if (!text.data.trim() || !inside.checkVisibility()) continue;
+    if (inside.closest(".visually-hidden, dialog, thead, script")) continue;
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    const words = range.getBoundingClientRect();
+    for (let one = inside; one !== document.body; one = one.parentElement) {
+      const { overflowX, textOverflow } = getComputedStyle(one), box = one.getBoundingClientRect();
+      if (words.width < 2 || textOverflow === "ellipsis" || /auto|scroll/.test(overflowX)) break;
+      if (!one.matches(holders) && overflowX === "visible") continue;
+      if (words.right > box.right + 1.5 || words.left < box.left - 1.5) {
+        found.push(`${text.data.trim()} reaches out of ${one.outerHTML.slice(0, 90)}`);
+        break;
+      }
+    }
+  }
+  return found;
+}"""
 # A screen of plain density needs no more than the small rendition in a tile.
 TOO_LARGE = """() => [...document.querySelectorAll(".grid .tile img")]
   .filter((one) => devicePixelRatio === 1 && one.currentSrc.includes("/preview/")).map((one) => one.currentSrc)"""
@@ -143,7 +166,8 @@ def test_a_page_for_everybody_holds(visit: Callable[..., Visitor], name: str, wi
 def test_longer_words_fit_a_narrow_screen(
     visit: Callable[..., Visitor], signed_in: dict, name: str, locale: str
 ) -> None:
-    """The page in another language: no English is left, nothing sticks out, nothing shifts, every target can be hit."""
+    """The page in another language: no English is left, nothing sticks out or is cut off, nothing shifts, every target
+    can be hit."""
     visitor = visit(360, storage_state=signed_in, locale=locale)
     PAGES[name](visitor)
     page = visitor.page
@@ -153,6 +177,9 @@ def test_longer_words_fit_a_narrow_screen(
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert shifted(page) == []
     assert page.evaluate(TARGETS) == []
+    for size in WIDTHS.items():
+        page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+        assert page.evaluate(CUT) == [], size
 
 
 def test_dialogs_are_accessible(visit: Callable[..., Visitor], signed_in: dict) -> None:
