@@ -45,8 +45,8 @@ def fill(name: str, vectors: np.ndarray, space: Any, team: Any) -> Any:
     from django.db import transaction
 
     from images.models import Collection, Image
-    from search import index
-    from search.models import CollectionIndex, Embedding
+    from search.models import CollectionIndex
+    from tests.search.rows import finish
 
     with transaction.atomic():
         collection = Collection.objects.create(team=team, name=name)
@@ -62,18 +62,7 @@ def fill(name: str, vectors: np.ndarray, space: Any, team: Any) -> Any:
             )
             for number in range(len(vectors))
         )
-        first = index.hand_out_seq(collection.pk, len(images))
-        Embedding.objects.bulk_create(
-            Embedding(
-                image=image,
-                collection=collection,
-                space=space,
-                state="done",
-                vector=vector.astype("<f2").tobytes(),
-                seq=first + number,
-            )
-            for number, (image, vector) in enumerate(zip(images, vectors, strict=True))
-        )
+        finish(collection, images, vectors, space)
     return collection
 
 
@@ -160,7 +149,7 @@ def ask(collection: int, space: int) -> None:
         counts["asked"] += 1
         spent = time.perf_counter() - begun
         slowest = max(slowest, spent)
-        time.sleep(max(0.0, 1 / PER_SECOND - spent))
+        time.sleep(max(0.0, 1 / PER_SECOND - spent))  # a steady rate of questions, not as many as fit
     print(json.dumps(counts | {"generations": len(seen), "slowest_ms": round(1e3 * slowest, 1)}))
 
 

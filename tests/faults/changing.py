@@ -24,6 +24,7 @@ from images.models import Collection, Image
 from search import encoders, index
 from search.models import Embedding, Space
 from tests.search.axes import NAME, WORDS, AxesEncoder, vector
+from tests.search.rows import finish
 
 LEAST, MOST = 150, 450  # below the depth of a search, so that a list holds everything
 
@@ -47,19 +48,9 @@ def upload(collection: Collection, space: Space, words: list[str]) -> list[Image
         rows = Image.objects.bulk_create(
             Image(collection=collection, sha256=f"{uuid4().int:064x}", **known) for _word in words
         )
-        first = index.hand_out_seq(collection.pk, len(rows))
         Embedding.objects.filter(image__in=rows).delete()
-        Embedding.objects.bulk_create(
-            Embedding(
-                image=row,
-                collection=collection,
-                space=space,
-                state="done",
-                seq=seq,
-                vector=vector(word, noise=0.6, seed=row.pk).astype("<f2").tobytes(),
-            )
-            for seq, (row, word) in enumerate(zip(rows, words, strict=True), first)
-        )
+        shown = [vector(word, noise=0.6, seed=row.pk) for row, word in zip(rows, words, strict=True)]
+        finish(collection, rows, shown, space)
     return rows
 
 

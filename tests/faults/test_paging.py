@@ -11,12 +11,13 @@ import pytest
 
 from images.access import Principal, principal_for_user
 from images.models import Image
-from search import encoders, engine, index, retrieval
+from search import engine, index
 from search.models import CollectionIndex, Space
 from search.query_text import parse
 from tests.faults import changing
 from tests.faults.conftest import size
 from tests.faults.house import House
+from tests.search import axes
 from tests.search.axes import DIMENSION, NAME, SHA256, WORDS
 
 READERS = 24
@@ -49,9 +50,7 @@ def present() -> set[int]:
 @pytest.fixture
 def place(house: House, collection: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A collection of 200 pictures in a space whose encoder needs no model."""
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, changing.AxesEncoder())
-    retrieval.forget()
+    axes.installed(monkeypatch, axes.AxesEncoder())
     space = Space.objects.create(name=NAME, sha256=SHA256, dimension=DIMENSION, languages=["en"])
     CollectionIndex.objects.update_or_create(collection=collection, defaults={"space": space})
     changing.upload(collection, space, list(WORDS) * 20)

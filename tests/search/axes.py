@@ -6,7 +6,9 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
+from search import encoders, index, retrieval
 from search.encoders import DEMO
 
 WORDS = ("dog", "cat", "car", "boat", "tree", "apple", "snow", "beach", "night", "city")
@@ -41,3 +43,19 @@ class AxesEncoder:
     def _text(text: str) -> np.ndarray:
         known = [word for word in text.split() if word in WORDS]
         return vector(*known, noise=0.0 if known else 1.0, seed=zlib.crc32(text.encode()))
+
+
+class ColourEncoder(AxesEncoder):
+    """The red of a picture names its word, in steps that survive a JPEG."""
+
+    def encode_images(self, images: Sequence[object]) -> np.ndarray:
+        return np.stack([vector(WORDS[round(image.getpixel((0, 0))[0] / 20)]) for image in images])
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, encoder: AxesEncoder) -> AxesEncoder:
+    """The encoder, for one test the model NAME of this process, which has just started."""
+    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(DEMO, name=NAME))
+    monkeypatch.setitem(encoders._encoders, NAME, encoder)
+    retrieval.forget()
+    index.reset()
+    return encoder

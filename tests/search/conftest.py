@@ -8,6 +8,7 @@ import pytest
 
 from search.models import CollectionIndex, Embedding, Space
 from tests.search.axes import DIMENSION, NAME, SHA256, vector
+from tests.search.rows import finish
 
 
 @pytest.fixture
@@ -19,22 +20,10 @@ def add(make_image: Any) -> Any:
             sha256=SHA256, defaults={"name": NAME, "dimension": DIMENSION, "languages": ["en"]}
         )
         image = make_image(**fields)
-        row, _made = CollectionIndex.objects.get_or_create(
-            collection=image.collection, defaults={"space": space}
-        )
+        CollectionIndex.objects.get_or_create(collection=image.collection, defaults={"space": space})
         Embedding.objects.filter(image=image).delete()
         if embedded:
-            row.last_seq += 1
-            row.save()
-            stored = vector(*words, noise=0.2, seed=image.pk).astype("<f2").tobytes()
-            Embedding.objects.create(
-                image=image,
-                collection=image.collection,
-                space=space,
-                state="done",
-                vector=stored,
-                seq=row.last_seq,
-            )
+            finish(image.collection, [image], [vector(*words, noise=0.2, seed=image.pk)], space)
         return image
 
     return make

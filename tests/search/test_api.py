@@ -3,23 +3,15 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from images.models import Image, Job
-from search import encoders, index, retrieval
-from search.models import CollectionIndex, Embedding, Space
-from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, vector
+from search.models import CollectionIndex, Space
+from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, ColourEncoder, installed, vector
+from tests.search.rows import finish
 
 SEARCH, IMAGES, JOBS = "/api/v1/search/", "/api/v1/images/", "/api/v1/jobs/"
-
-
-class ColourEncoder(AxesEncoder):
-    """The red of a picture names its word, in steps that survive a JPEG."""
-
-    def encode_images(self, images):
-        return np.stack([vector(WORDS[round(image.getpixel((0, 0))[0] / 20)]) for image in images])
 
 
 def showing(word):
@@ -28,12 +20,7 @@ def showing(word):
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch):
-    made = ColourEncoder()
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, made)
-    retrieval.forget()
-    index.reset()
-    return made
+    return installed(monkeypatch, ColourEncoder())
 
 
 @pytest.fixture
@@ -47,15 +34,8 @@ def add(space, make_image):
 
     def make(*words, **fields):
         image = make_image(**fields)
-        row, _made = CollectionIndex.objects.get_or_create(
-            collection=image.collection, defaults={"space": space}
-        )
-        row.last_seq += 1
-        row.save()
-        bits = vector(*words, noise=0.5, seed=image.pk).astype("<f2").tobytes()
-        Embedding.objects.create(
-            image=image, collection=image.collection, space=space, state="done", vector=bits, seq=row.last_seq
-        )
+        CollectionIndex.objects.get_or_create(collection=image.collection, defaults={"space": space})
+        finish(image.collection, [image], [vector(*words, noise=0.5, seed=image.pk)], space)
         return image
 
     return make

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from images.models import Image, Team
-from search import encoders, evaluation, index, retrieval
+from search import evaluation
 from search.curve import draw_curve, place
 from search.encoders import SpaceIdentity
 from search.evaluation import (
@@ -27,7 +27,7 @@ from search.evaluation import (
 from search.intents import intended
 from search.models import Embedding, Space
 from search.ranking import Calibration
-from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, vector
+from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, installed, vector
 
 IDENTITY = SpaceIdentity(NAME, "1", SHA256, DIMENSION, {}, ("en",))
 
@@ -115,10 +115,7 @@ def test_a_fitted_calibration_keeps_its_promises(noisy):
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, AxesEncoder())
-    retrieval.forget()
-    index.reset()
+    installed(monkeypatch, AxesEncoder())
 
 
 @pytest.mark.django_db

@@ -10,7 +10,7 @@ from images.models import AuditEvent, Image, ModerationPrompt
 from images.moderation import Conflict
 from search import encoders, retrieval
 from search.models import Embedding
-from tests.search.axes import NAME, WORDS, AxesEncoder, vector
+from tests.search.axes import WORDS, AxesEncoder, installed, vector
 from tests.security.world import snapshot
 
 pytestmark = pytest.mark.django_db
@@ -18,11 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def encoder(monkeypatch):
-    made = AxesEncoder()
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, made)
-    retrieval.forget()
-    return made
+    return installed(monkeypatch, AxesEncoder())
 
 
 @pytest.fixture

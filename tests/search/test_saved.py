@@ -13,11 +13,11 @@ from django.urls import reverse
 from images import moderation
 from images.access import principal_for_user as for_user
 from images.models import Moderation
-from search import encoders, index, retrieval, saved, snippets
+from search import retrieval, saved, snippets
 from search.models import SavedSearch
 from search.query import from_json
 from search.query_text import parse
-from tests.search.axes import NAME, AxesEncoder
+from tests.search.axes import AxesEncoder, installed
 
 pytestmark = pytest.mark.django_db
 ASKED = "/saved/new/?q=dog"
@@ -25,10 +25,7 @@ ASKED = "/saved/new/?q=dog"
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, AxesEncoder())
-    retrieval.forget()
-    index.reset()
+    installed(monkeypatch, AxesEncoder())
 
 
 @pytest.fixture

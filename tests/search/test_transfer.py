@@ -13,22 +13,17 @@ from django.utils import timezone
 from images import ingest, processing, transfer
 from images.access import principal_for_user
 from images.models import Collection, Image, Job
-from search import embedding, encoders, index, retrieval
+from search import embedding, index
 from search.models import CollectionIndex, Embedding, Space
 from search.transfer import Restorer, Vectors
-from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, vector
+from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, installed, vector
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch):
-    made = AxesEncoder()
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, made)
-    retrieval.forget()
-    index.reset()
-    return made
+    return installed(monkeypatch, AxesEncoder())
 
 
 @pytest.fixture

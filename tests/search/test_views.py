@@ -6,37 +6,23 @@ import html
 import re
 from typing import Any
 
-import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from images.models import Job
 from search import box as boxes
-from search import encoders, index, retrieval
 from search.query_text import parse
-from tests.search.axes import NAME, WORDS, AxesEncoder, vector
+from tests.search.axes import WORDS, ColourEncoder, installed
 
 pytestmark = pytest.mark.django_db
 HOME = "/"
 HTMX = {"HX-Request": "true"}
 
 
-class ColourEncoder(AxesEncoder):
-    """The red of a picture names its word, in steps that survive a JPEG."""
-
-    def encode_images(self, images: Any) -> np.ndarray:
-        return np.stack([vector(WORDS[round(image.getpixel((0, 0))[0] / 20)]) for image in images])
-
-
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> ColourEncoder:
-    made = ColourEncoder()
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, made)
-    retrieval.forget()
-    index.reset()
-    return made
+    return installed(monkeypatch, ColourEncoder())
 
 
 def shown(answer: Any) -> list[str]:

@@ -15,9 +15,10 @@ from PIL import Image as Pillow
 
 from images import shares
 from images.models import Image, Tag
-from search import encoders, index, retrieval
-from search.models import CollectionIndex, Embedding, Space
-from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, vector
+from search import index, retrieval
+from search.models import CollectionIndex, Space
+from tests.search.axes import DIMENSION, NAME, SHA256, WORDS, AxesEncoder, installed, vector
+from tests.search.rows import finish
 
 pytestmark = pytest.mark.django_db
 HIDDEN = 5000
@@ -31,9 +32,7 @@ PASSING = re.compile(
 
 @pytest.fixture
 def space(monkeypatch):
-    monkeypatch.setitem(encoders.REGISTRY, NAME, encoders.replace(encoders.DEMO, name=NAME))
-    monkeypatch.setitem(encoders._encoders, NAME, AxesEncoder())
-    forget()
+    installed(monkeypatch, AxesEncoder())
     return Space.objects.create(name=NAME, sha256=SHA256, dimension=DIMENSION, languages=["en"])
 
 
@@ -58,16 +57,10 @@ def put(place: Any, space: Any, words: list[str], offset: int, **fields: Any) ->
         Image(collection=place, sha256=f"{offset + n:064x}", phash=bytes(32), **{**known, **fields})
         for n in range(len(words))
     )
-    order, _made = CollectionIndex.objects.get_or_create(collection=place, defaults={"space": space})
-    Embedding.objects.bulk_create(
-        Embedding(
-            image=row, collection=place, space=space, state="done", seq=order.last_seq + n,
-            vector=vector(word, noise=0.02 if fields else 0.7, seed=row.pk).astype("<f2").tobytes(),
-        )
-        for n, (row, word) in enumerate(zip(rows, words, strict=True), 1)
-    )  # fmt: skip
-    order.last_seq += len(rows)
-    order.save()
+    CollectionIndex.objects.get_or_create(collection=place, defaults={"space": space})
+    noise = 0.02 if fields else 0.7
+    shown = [vector(word, noise=noise, seed=row.pk) for row, word in zip(rows, words, strict=True)]
+    finish(place, rows, shown, space)
     return rows
 
 

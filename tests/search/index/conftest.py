@@ -5,14 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from django.db import transaction
-from django.utils import timezone
 
 from images import leases
 from images.models import Image
 from search import index
-from search.models import CollectionIndex, Embedding, Space
+from search.models import CollectionIndex, Space
 from tests.search.index.shapes import unit
+from tests.search.rows import finish
 
 DIMENSION = 16
 _numbers = itertools.count(1)
@@ -72,28 +71,10 @@ def add(space):
             )
             for _vector in vectors
         )
-        embed(collection, images, vectors, where)
+        finish(collection, images, vectors, where)
         return [image.pk for image in images]
 
     return make
-
-
-def embed(collection, images, vectors, space):
-    """Finish an embedding for each image, as the embedding worker does."""
-    with transaction.atomic():
-        first = index.hand_out_seq(collection.pk, len(images))
-        Embedding.objects.bulk_create(
-            Embedding(
-                image=image,
-                collection=collection,
-                space=space,
-                state="done",
-                vector=np.asarray(vector, "<f2").tobytes(),
-                seq=seq,
-                embedded_at=timezone.now(),
-            )
-            for seq, (image, vector) in enumerate(zip(images, vectors, strict=True), first)
-        )
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from images.models import Image, Job
 from search import index
 from search.index import builder, catalog, files, reader
 from search.models import CollectionIndex, Embedding, Generation, Space
-from tests.search.index.conftest import embed
 from tests.search.index.shapes import unit
+from tests.search.rows import finish
 
 pytestmark = pytest.mark.django_db
 
@@ -118,7 +118,7 @@ def test_picture_embedded_anew_answers_with_its_new_vector(indexed, add, vectors
     rebuilt(collection)
     for vector in known[10:]:  # beside the generation, then over a row of the delta
         Embedding.objects.filter(image=ids[3]).delete()
-        embed(collection, [Image.objects.get(pk=ids[3])], [vector], space)
+        finish(collection, [Image.objects.get(pk=ids[3])], [vector], space)
         found = find(vector, collection, k=20)
         assert found.ids[0] == ids[3] and len(found.ids) == 10
         assert found.hits.scores[0, 0] > 0.99
@@ -264,7 +264,7 @@ def test_images_in_any_order_of_embedding(indexed, add, vectors, find, rebuilt, 
     collection, known = indexed(), vectors(20)
     images = [Image.objects.get(pk=pk) for pk in add(collection, known)]
     Embedding.objects.all().delete()
-    embed(collection, images[::-1], known[::-1], space)
+    finish(collection, images[::-1], known[::-1], space)
     rebuilt(collection)
     assert find(known[6], collection).ids[0] == images[6].pk
 
@@ -322,9 +322,9 @@ def test_change_of_model_waits_for_every_vector_and_then_flips(indexed, add, vec
     ids = add(collection, known)
     other = Space.objects.create(name="other", sha256="6" * 64, dimension=8)
     images, new = [Image.objects.get(pk=pk) for pk in ids], vectors(10, 8)
-    embed(collection, images[:9], new[:9], other)
+    finish(collection, images[:9], new[:9], other)
     assert rebuilt(collection, space=other).space_id != other.pk
-    embed(collection, images[9:], new[9:], other)
+    finish(collection, images[9:], new[9:], other)
     row = rebuilt(collection)
     assert (row.space_id, row.next_space_id, row.live.space_id) == (other.pk, None, other.pk)
     assert index.search([collection.pk], other, new[9], 1).ids[0, 0] == ids[9]

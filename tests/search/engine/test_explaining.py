@@ -9,7 +9,7 @@ import pytest
 from search import engine
 from search.query import Query, Rerank, TextPart
 from search.query_text import parse
-from tests.search.test_engine import add, encoder, gallery, ids, me, space  # noqa: F401
+from tests.search.engine.conftest import ids
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def asked(weights, unwanted, **more):
 
 
 @pytest.fixture
-def mixture(gallery, add):  # noqa: F811 - fixtures of the engine's tests
+def mixture(gallery, add):
     """Pictures of both, of one, with and without snow, some with words on them."""
     for number in range(6):
         add("dog", "beach", noise=0.2 * number, quality=0.1 * number)
@@ -54,7 +54,7 @@ def mixture(gallery, add):  # noqa: F811 - fixtures of the engine's tests
     ("weights", "unwanted"),
     [((0.9, 0.1), (1.0,)), ((0.1, 0.9), (0.2,)), ((1.0, 0.0), (0.0,)), ((3.0, 2.0), (2.0,))],
 )
-def test_a_page_scores_anew_as_the_server_would(mixture, me, weights, unwanted):  # noqa: F811
+def test_a_page_scores_anew_as_the_server_would(mixture, me, weights, unwanted):
     before = engine.find(asked((0.5, 0.5), (0.5,)), me).results
     after = {one.image.pk: one for one in engine.find(asked(weights, unwanted), me).results}
     assert len(before) == len(after) > 60
@@ -65,7 +65,7 @@ def test_a_page_scores_anew_as_the_server_would(mixture, me, weights, unwanted):
         assert band == server.band
 
 
-def test_the_order_of_a_page_scored_anew_is_the_servers(mixture, me):  # noqa: F811
+def test_the_order_of_a_page_scored_anew_is_the_servers(mixture, me):
     before = engine.find(asked((0.5, 0.5), (0.5,)), me).results
     told = {one.image.pk: rescored(one.rescore, (0.9, 0.1), (1.0,)) for one in before}
     order = sorted(told, key=lambda pk: (told[pk][0] == "weak", -told[pk][2]))
@@ -74,8 +74,8 @@ def test_the_order_of_a_page_scored_anew_is_the_servers(mixture, me):  # noqa: F
     assert order != [one.image.pk for one in before]
 
 
-def test_a_judgement_counts_in_the_page_too(mixture, me, settings):  # noqa: F811
-    settings.LOUPE_RERANKER = "tests.search.test_explaining.half"
+def test_a_judgement_counts_in_the_page_too(mixture, me, settings):
+    settings.LOUPE_RERANKER = "tests.search.engine.test_explaining.half"
     for one in engine.find(asked((0.5, 0.5), (0.5,)), me).results[:50]:
         assert rescored(one.rescore, (0.5, 0.5), (0.5,))[1] == pytest.approx(one.match, abs=1e-4)
 
@@ -84,10 +84,10 @@ def half(texts, images):
     return [0.5] * len(images)
 
 
-def test_what_a_page_is_told_is_json(gallery, me):  # noqa: F811
+def test_what_a_page_is_told_is_json(gallery, me):
     told = engine.find(replace(parse("dog title"), explain=True), me).results[0].rescore
     assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
-def test_without_explain_nothing_is_told(gallery, me):  # noqa: F811
+def test_without_explain_nothing_is_told(gallery, me):
     assert engine.find(parse("dog"), me).results[0].rescore is None

@@ -11,7 +11,6 @@ from search import encoders, engine, index, retrieval, spaces
 from search.languages import unread
 from search.models import CollectionIndex, Embedding
 from search.query_text import parse
-from tests.search.test_engine import add, encoder, gallery, me, space  # noqa: F401
 from tests.search.tiny_models import siglip2_model
 
 FOREIGN = {
@@ -49,7 +48,7 @@ def test_english_questions_and_bare_names_are_not_suspected(text):
 
 
 @pytest.mark.django_db
-def test_the_warning_comes_with_the_answer(gallery, me):  # noqa: F811
+def test_the_warning_comes_with_the_answer(gallery, me):
     warnings = engine.find(parse('"un perro con una pelota" -"ein Hund am Strand"'), me).meta["warnings"]
     assert [one["code"] for one in warnings] == ["language"]
     assert "en" in warnings[0]["detail"]
