@@ -102,7 +102,7 @@ def under_load(live: Live, collection: str, count: int, singles: int) -> tuple[l
             started, before, seconds = time.monotonic(), waiting(live, "Bulk")[0], []
             while len(seconds) < singles and waiting(live, "Bulk")[0] < count:
                 seconds.append(seconds_to_searchable(live, collection, 200_000 + len(seconds)))
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)  # each upload for itself: two at once would wait for each other
                 assert importing.poll() in (None, 0), "the import failed"
             done, left = waiting(live, "Bulk")
             print(f"The import: {done} searchable and {left} waiting at the end, {count} in all.")

@@ -203,7 +203,7 @@ def _run(job: Job) -> None:
             leases.postpone(job, str(error))
     except (UploadRefused, storage.StorageError) as error:
         _fail(job, str(error), permanent=True)
-    except Exception:
+    except Exception:  # whatever surprised this job is logged and tried again; the jobs behind it go on
         log.exception("job_failed", job=str(job.uid))
         _fail(job, _("Something went wrong here; the server's log says more."), permanent=False)
 

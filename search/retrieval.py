@@ -414,7 +414,7 @@ def _reranked(question: Question, rows: NDArray[Any], matched: Floats) -> Floats
     pictures = [known[int(rows["id"][place])] for place in places]
     try:
         said = np.asarray(_reranker(path)(question.texts, pictures), np.float64).reshape(len(places))
-    except Exception:
+    except Exception:  # somebody else's code: it is logged, and the search answers without its opinion
         log.exception("reranker_failed", reranker=path)
         return matched
     rows["judged"][places] = np.clip(said, 0, 1)

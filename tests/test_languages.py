@@ -15,6 +15,8 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import translation
 
+from tests.parts import without
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCALE = ROOT / "locale"
 TRANSLATED = [code for code, _name in settings.LANGUAGES if code != "en"]
@@ -85,7 +87,7 @@ def test_what_django_reads_is_what_translators_wrote(code: str) -> None:
 @pytest.mark.slow
 def test_the_files_know_every_text_of_the_code(tmp_path: Path) -> None:
     if not shutil.which("xgettext"):
-        pytest.skip("no xgettext: install GNU gettext")
+        without("no xgettext: install GNU gettext")
     left_out = shutil.ignore_patterns("gallery", "model", "model_files", "__pycache__", "*.mo")
     for room in ("config", "images", "search", "workers", "templates", "locale"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=left_out)

@@ -90,5 +90,5 @@ def _drain(name: str, stopped: threading.Event) -> None:
     try:
         while not stopped.is_set() and lanes.idle_step(name):
             pass
-    except Exception:
+    except Exception:  # a lane that fails is logged and looked at again in five seconds; the thread lives on
         log.exception("idle_step_failed", lane=name)

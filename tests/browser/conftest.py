@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser import live as machinery
+from tests.parts import without
 
 # Playwright keeps an event loop in this thread, which Django would take for an async view.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
@@ -20,7 +21,7 @@ expect.set_options(timeout=20_000)
 def live() -> Iterator[str]:
     """The address of a running Loupe with its sample gallery."""
     if not Path(machinery.CHROMIUM).exists():
-        pytest.skip("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
+        without("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
     with machinery.serving() as address:
         yield address
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 from tests import services
 from tests.browser import live as machinery
 from tests.browser.live import Visitor
+from tests.parts import without
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Visitor]
@@ -61,7 +62,7 @@ class Line:
 def live() -> Iterator[str]:
     """The address of a Loupe that keeps its files in folders, whatever the environment says: no direct uploads."""
     if not Path(machinery.CHROMIUM).exists():
-        pytest.skip("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
+        without("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
     with machinery.serving(4, **machinery.EMBEDDED) as address:
         yield address
 
@@ -178,7 +179,7 @@ def test_leaving_while_files_are_sent_is_asked_about(visit: Visit, tmp_path: Pat
 def on_storage() -> Iterator[str]:
     """The address of a Loupe whose files lie in a real S3 server."""
     if not Path(machinery.CHROMIUM).exists():
-        pytest.skip("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
+        without("no Chromium: install Debian's `chromium` or set LOUPE_CHROMIUM")
     try:
         with (
             services.scratch_folder("loupe-uploads-") as folder,
@@ -188,7 +189,7 @@ def on_storage() -> Iterator[str]:
             with machinery.serving(4, **server.env) as address:
                 yield address
     except services.ServiceFailed as error:
-        pytest.skip(str(error))
+        without(str(error))
 
 
 @pytest.fixture

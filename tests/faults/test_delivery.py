@@ -20,6 +20,7 @@ from tests import services as real
 from tests.faults.conftest import census, everything_searchable, size
 from tests.faults.house import House
 from tests.faults.pictures import picture
+from tests.parts import without
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def redis(tmp_path: Path) -> Iterator[real.Server]:
     try:
         server = real.redis(tmp_path)
     except real.ServiceFailed as error:
-        pytest.skip(str(error))
+        without(str(error))
     with real.running(server):
         yield server
 

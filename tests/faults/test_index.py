@@ -247,7 +247,7 @@ def test_rebuild_while_uploads_and_deletes_go_on(
     index.request_rebuild(collection)
     began = time.monotonic()
     for number in range(uploads):
-        time.sleep(max(0.0, began + number / UPLOADS_PER_SECOND - time.monotonic()))
+        time.sleep(max(0.0, began + number / UPLOADS_PER_SECOND - time.monotonic()))  # keeps the pace
         assert web.upload(collection, f"{number}.jpg", picture(number))[0] == 201
         for image in old[number * deletes // uploads : (number + 1) * deletes // uploads]:
             moderation.trash(image, owner)

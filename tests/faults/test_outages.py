@@ -21,10 +21,12 @@ from tests import services as real
 from tests.faults.conftest import census, fill, size
 from tests.faults.house import ROOT, House
 from tests.faults.pictures import picture
+from tests.parts import without
 
 SETUP = """
 from images import keys
 from images.models import Collection, Team, User
+from tests.parts import without
 team = Team.objects.create(name="Faults", slug="faults")
 user = User.objects.create_user("owner@example.org")
 user.memberships.create(team=team, role="owner")
@@ -84,7 +86,7 @@ def s3(settings: Any) -> Iterator[real.Server]:
             assert storages["default"]
             yield server
     except real.ServiceFailed as error:
-        pytest.skip(str(error))
+        without(str(error))
 
 
 @pytest.mark.services
@@ -118,7 +120,7 @@ def postgres() -> Iterator[real.Server]:
         with real.scratch_folder("loupe-faults-") as folder, real.running(real.postgres(folder)) as server:
             yield server
     except real.ServiceFailed as error:
-        pytest.skip(str(error))
+        without(str(error))
 
 
 @pytest.mark.services

@@ -3,9 +3,10 @@
 import pytest
 
 from search.demo.painting import FONT
+from tests.parts import without
 
 
 @pytest.fixture(scope="session")
 def font() -> None:
     if not FONT.exists():
-        pytest.skip("drawing pictograms needs Debian's package fonts-noto-color-emoji")
+        without("drawing pictograms needs Debian's package fonts-noto-color-emoji")

@@ -9,6 +9,7 @@ from search.demo.evaluation import auc, held_out, precision, reserved_texts, una
 from search.demo.lexicon import LANGUAGES, by_name, hypernyms, phrases, plural, rows, split, things
 from search.demo.scene import PLACES, TIMES
 from search.demo.world import Facts, Predicate, Table, truth
+from tests.parts import without
 
 DOG, CAR = (by_name()[name].number for name in ("dog", "car"))
 BEACH, SEA, CITY = (PLACES.index(name) for name in ("beach", "sea", "city"))
@@ -24,7 +25,7 @@ PICTURES = [
 @pytest.fixture(scope="module")
 def captioner():
     if not cldr.COMMON.exists():
-        pytest.skip("captions without an answer need Debian's package unicode-cldr-core")
+        without("captions without an answer need Debian's package unicode-cldr-core")
     return Captioner(5, reserved_texts())
 
 
